@@ -1,0 +1,1 @@
+//! Configuration: text, raw, checked; diagnostics and JSON Schema.

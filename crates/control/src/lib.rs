@@ -1,0 +1,1 @@
+//! Admin API on a listener of its own.

@@ -1,0 +1,1 @@
+//! Vocabulary of the engine: ids, units, clock, problems, trail, ports.

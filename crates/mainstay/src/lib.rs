@@ -1,0 +1,1 @@
+//! The Mainstay API engine.

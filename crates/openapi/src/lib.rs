@@ -1,0 +1,1 @@
+//! Reads OpenAPI 3.0 and 3.1 documents.

@@ -1,0 +1,1 @@
+//! A small payments service: upstream of the demo, the examples and the tests.

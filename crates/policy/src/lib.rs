@@ -1,0 +1,1 @@
+//! Pure decisions: (plan, state, now, input) -> decision and reason.

@@ -1,0 +1,1 @@
+//! Metrics cells, access log, events, trace context.

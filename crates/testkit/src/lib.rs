@@ -1,0 +1,1 @@
+//! Clients, upstreams and streams for tests.
