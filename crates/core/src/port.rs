@@ -1,0 +1,115 @@
+//! What crosses from one side of the engine to the other: traits that `mainstay` implements.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::Serialize;
+
+/// A boxed future: calls through a port leave the room, so one allocation does not count.
+pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the control side may ask of a running engine.
+pub trait Engine: Send + Sync + 'static {
+    /// Loads the configuration again and swaps it in, or changes nothing and says why.
+    fn reload(&self) -> PortFuture<'_, Result<Loaded, ReloadRefused>>;
+    /// Which configuration serves now.
+    fn loaded(&self) -> Loaded;
+    /// The configuration in effect, per operation, as `mainstay plan` compares it.
+    fn effective_config(&self) -> Json;
+    /// Each version with its dates, and who still calls the deprecated ones.
+    fn versions(&self) -> Vec<VersionReport>;
+    /// Each upstream with its endpoints and connections.
+    fn upstreams(&self) -> Vec<UpstreamReport>;
+    /// What happened to a recent request, if it is still remembered.
+    fn request(&self, id: &str) -> PortFuture<'_, Option<Json>>;
+    /// Whether the engine is ready, and what is wrong beside.
+    fn readiness(&self) -> Readiness;
+    /// The Prometheus text of all metrics.
+    fn metrics(&self) -> String;
+}
+
+/// A complete JSON value as text: `core` knows no JSON library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json(pub String);
+
+/// The configuration that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// Counts up with each successful load since the start, from 1.
+    pub generation: u64,
+    /// The first 12 hex digits of the SHA-256 of everything that was loaded.
+    pub digest: String,
+}
+
+/// Why a configuration was not taken over; the old one goes on.
+#[derive(Clone, Debug)]
+pub struct ReloadRefused {
+    /// The problems as `mainstay check --output json` prints them: a JSON array as text.
+    pub problems: Json,
+}
+
+/// One version of one api.
+#[derive(Clone, Debug, Serialize)]
+pub struct VersionReport {
+    /// The api's name.
+    pub api: String,
+    /// The version's name, such as `v1`.
+    pub version: String,
+    /// `current`, `announced` (dates in the future), `deprecated` or `retired`.
+    pub state: &'static str,
+    /// Since or from when it is deprecated (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<String>,
+    /// When it is retired (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sunset: Option<String>,
+    /// The version to move to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+    /// Who called it while it was deprecated, most calls first.
+    pub callers: Vec<CallerReport>,
+    /// Requests of callers that no longer fitted into the bounded list.
+    pub others: u64,
+}
+
+/// A caller of a deprecated version.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallerReport {
+    /// The consumer, or the client address of an anonymous caller.
+    pub caller: String,
+    /// Its requests since the engine started.
+    pub requests: u64,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamReport {
+    /// Its name in the configuration.
+    pub upstream: String,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+/// One endpoint of an upstream.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointReport {
+    /// The address as configured.
+    pub endpoint: String,
+    /// The addresses it resolves to now.
+    pub addresses: Vec<String>,
+    /// Open connections over all workers.
+    pub connections: u64,
+    /// The most there may be.
+    pub connections_max: u64,
+    /// Requests under way.
+    pub in_flight: u64,
+}
+
+/// Answers to `/readyz`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Readiness {
+    /// False at the start and while draining, else true.
+    pub ready: bool,
+    /// What a person should know although it does not make the engine unready.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,172 @@
+//! Every error the engine answers with, in one table.
+//!
+//! RFC 9457 bodies, documentation pages and tests are made from this table, so that a code means the same
+//! everywhere. The code and its status are a contract; titles and help may be worded better at any time.
+
+use std::borrow::Cow;
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $variant:ident $code:literal $status:literal $title:literal $help:literal;)*) => {
+        /// The stable code of a problem.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum ProblemCode { $($(#[$doc])* $variant,)* }
+
+        impl ProblemCode {
+            /// The whole table, in the order of the contract.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// What a program matches on.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// A short summary, the same for each occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// What the caller can do next.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The bytes were no well-formed request.
+    MalformedRequest "malformed_request" 400 "The request is malformed"
+        "Check how the request is framed: one Content-Length or one chunked Transfer-Encoding, CRLF line ends, well-formed header fields. The connection is closed.";
+    /// The path could be read in two ways.
+    AmbiguousPath "ambiguous_path" 400 "The path is ambiguous"
+        "Send the path without dot segments, encoded slashes or backslashes, control characters or raw non-ASCII bytes.";
+    /// Host is missing, doubled or malformed.
+    BadHost "bad_host" 400 "The Host header is missing or malformed"
+        "Send exactly one Host header (or :authority) with a host name and an optional port.";
+    /// No operation for this path.
+    NotFound "not_found" 404 "No such resource"
+        "Check the path against the API's documentation; a trailing slash counts.";
+    /// The version in the path does not exist.
+    UnknownVersion "unknown_version" 404 "No such version of this API"
+        "Use one of the versions named in the detail.";
+    /// The path exists with other methods.
+    MethodNotAllowed "method_not_allowed" 405 "The method is not allowed here"
+        "Use one of the methods in the Allow header.";
+    /// Head or body arrived too slowly.
+    RequestTimeout "request_timeout" 408 "The request arrived too slowly"
+        "Send the request again over a new connection.";
+    /// The version or operation is past its sunset.
+    VersionRetired "version_retired" 410 "This version has been retired"
+        "Move to the successor; the guide says how.";
+    /// The body is over the operation's limit.
+    BodyTooLarge "body_too_large" 413 "The request body is too large"
+        "Send a smaller body; the detail says how large it may be.";
+    /// The request target is over the limit.
+    UriTooLong "uri_too_long" 414 "The request target is too long"
+        "Shorten the path or the query, or send the data in a body.";
+    /// An Expect other than 100-continue.
+    ExpectationFailed "expectation_failed" 417 "The expectation cannot be met"
+        "Send the request without this Expect header.";
+    /// Too many or too large header fields.
+    HeadersTooLarge "headers_too_large" 431 "The request headers are too large"
+        "Send fewer or smaller header fields (often: cookies).";
+    /// A failure inside the engine.
+    Internal "internal" 500 "Something went wrong in the gateway"
+        "Try again later; if it happens again, report the request id.";
+    /// An unknown transfer coding or method.
+    NotImplemented "not_implemented" 501 "Not implemented"
+        "Use a standard method, and no transfer coding other than chunked.";
+    /// Nobody listens at the upstream's address.
+    UpstreamRefused "upstream_refused" 502 "The service refused the connection"
+        "Try again later; nothing was sent to the service.";
+    /// The upstream's address cannot be reached.
+    UpstreamUnreachable "upstream_unreachable" 502 "The service cannot be reached"
+        "Try again later; nothing was sent to the service.";
+    /// The upstream's name does not resolve.
+    UpstreamDns "upstream_dns" 502 "The service's name cannot be resolved"
+        "Try again later; nothing was sent to the service.";
+    /// The upstream closed the connection before its answer.
+    UpstreamReset "upstream_reset" 502 "The service closed the connection before it answered"
+        "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+    /// The upstream's answer was no well-formed response.
+    UpstreamMalformed "upstream_malformed" 502 "The service gave a malformed answer"
+        "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+    /// The upstream's answer has a head over the limit.
+    UpstreamTooLarge "upstream_too_large" 502 "The service's answer is too large"
+        "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+    /// A planned interruption of a version that will be retired.
+    VersionBrownout "version_brownout" 503 "This version is switched off for a planned while"
+        "Move to the successor before the sunset; the guide says how. This interruption is announced and ends by itself.";
+    /// Nothing can be sent to: the upstream has no endpoint that could be tried.
+    NoHealthyEndpoint "no_healthy_endpoint" 503 "No endpoint of the service is available"
+        "Try again later; nothing was sent to the service.";
+    /// Too many requests or connections in the engine.
+    Overloaded "overloaded" 503 "The gateway is at its limit"
+        "Try again after Retry-After; nothing was sent to the service.";
+    /// No connection to the upstream became free in time.
+    PoolExhausted "pool_exhausted" 503 "All connections to the service are busy"
+        "Try again after Retry-After; nothing was sent to the service.";
+    /// The engine is shutting down.
+    Draining "draining" 503 "The gateway is shutting down"
+        "Try again at once over a new connection; nothing was sent to the service.";
+    /// No connection within the connect timeout.
+    UpstreamConnectTimeout "upstream_connect_timeout" 504 "The service did not accept a connection in time"
+        "Try again later; nothing was sent to the service.";
+    /// One attempt took too long.
+    UpstreamTimeout "upstream_timeout" 504 "The service did not answer in time"
+        "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+    /// The request's whole time is used up.
+    DeadlineExceeded "deadline_exceeded" 504 "The request took longer than it may"
+        "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+}
+
+/// One occurrence of a problem: what the answer is made from.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Which one.
+    pub code: ProblemCode,
+    /// What is wrong this time, in a sentence, without secrets and without echoing raw input.
+    pub detail: Cow<'static, str>,
+    /// After how many seconds trying again makes sense.
+    pub retry_after_s: Option<u32>,
+    /// The version that replaces a retired or browned-out one.
+    pub successor: Option<String>,
+    /// Where the migration guide is.
+    pub guide: Option<String>,
+}
+
+impl Problem {
+    /// A problem with its sentence.
+    pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), retry_after_s: None, successor: None, guide: None }
+    }
+
+    /// Adds when to try again.
+    #[must_use]
+    pub fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_every_entry_helps() {
+        let mut codes: Vec<_> = ProblemCode::ALL.iter().map(|p| p.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), ProblemCode::ALL.len());
+        for problem in ProblemCode::ALL {
+            assert!((400..=599).contains(&problem.status()), "{problem:?}");
+            assert!(problem.help().ends_with('.') && !problem.title().ends_with('.'), "{problem:?}");
+        }
+    }
+}
