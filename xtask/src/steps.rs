@@ -1,0 +1,198 @@
+//! `cargo xtask test`: the steps, in the order in which they are cheapest to fail.
+
+use crate::{fuzz, schema, setup, shell, tidy};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// What the command line asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    long: bool,
+    no_install: bool,
+    /// Empty: all of them.
+    only: Vec<String>,
+}
+
+/// How a step ended that did not fail.
+pub(crate) enum Done {
+    Well,
+    /// Not run; the sentence says why, and the summary repeats it.
+    Skipped(String),
+}
+
+struct Step {
+    name: &'static str,
+    /// Runs only with `--long`, or when it is named.
+    long: bool,
+    run: fn(&Path, &Options) -> Result<Done, String>,
+}
+
+const fn step(name: &'static str, run: fn(&Path, &Options) -> Result<Done, String>) -> Step {
+    Step { name, long: false, run }
+}
+
+const fn long_step(name: &'static str, run: fn(&Path, &Options) -> Result<Done, String>) -> Step {
+    Step { name, long: true, run }
+}
+
+static STEPS: &[Step] = &[
+    step("setup", |root, options| well(setup::run(root, options.long, !options.no_install))),
+    step("fmt", |root, _| well(shell::run(shell::cargo(root, &["fmt", "--all", "--check"])))),
+    step("tidy", |root, _| well(tidy::run(root))),
+    step("clippy", clippy),
+    step("test", test),
+    step("schema", |root, _| well(schema::run(root, schema::Mode::Compare))),
+    step("doc", doc),
+    step("deny", deny),
+    long_step("ignored", ignored),
+    long_step("counts", counts),
+    long_step("fuzz", |root, _| fuzz::run(root)),
+];
+
+impl Options {
+    pub(crate) fn parse(arguments: &[&str]) -> Result<Self, String> {
+        let mut options = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match *argument {
+                "--long" => options.long = true,
+                "--no-install" => options.no_install = true,
+                "--only" => {
+                    let name = rest.next().ok_or("--only needs the name of a step")?;
+                    if !STEPS.iter().any(|step| step.name == *name) {
+                        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+                        return Err(format!("no step is called {name}; there are: {}", names.join(" ")));
+                    }
+                    options.only.push((*name).to_owned());
+                }
+                other => return Err(format!("unknown option of test: {other}")),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, step: &Step) -> bool {
+        if self.only.is_empty() {
+            self.long || !step.long
+        } else {
+            self.only.iter().any(|name| name == step.name)
+        }
+    }
+}
+
+pub(crate) fn run(root: &Path, options: &Options) -> Result<(), String> {
+    let mut summary = Vec::new();
+    for step in STEPS.iter().filter(|step| options.wants(step)) {
+        println!("== {}", step.name);
+        let (outcome, took) = timed(|| (step.run)(root, options));
+        let line = match outcome {
+            Ok(Done::Well) => format!("== {}: ok, {:.1} s", step.name, took.as_secs_f64()),
+            Ok(Done::Skipped(why)) => format!("== {}: SKIPPED, {why}", step.name),
+            Err(reason) => {
+                println!("== {}: FAILED after {:.1} s", step.name, took.as_secs_f64());
+                return Err(format!("{reason}\nthis step alone: cargo xtask test --only {}", step.name));
+            }
+        };
+        println!("{line}");
+        summary.push(line);
+    }
+    println!("\n{}", summary.join("\n"));
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a step took is printed, nothing is decided by it")]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (work(), start.elapsed())
+}
+
+fn well(outcome: Result<(), String>) -> Result<Done, String> {
+    outcome.map(|()| Done::Well)
+}
+
+fn clippy(root: &Path, _: &Options) -> Result<Done, String> {
+    well(shell::run(shell::cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
+}
+
+fn test(root: &Path, _: &Options) -> Result<Done, String> {
+    shell::run(nextest(root, &["--profile", "default"]))?;
+    // nextest runs no documentation tests: they are not programs of their own.
+    well(shell::run(shell::cargo(root, &["test", "--doc", "--workspace"])))
+}
+
+fn ignored(root: &Path, _: &Options) -> Result<Done, String> {
+    let arguments = ["--profile", "long", "--run-ignored", "only", "--no-tests", "warn"];
+    well(shell::run(nextest(root, &arguments)))
+}
+
+fn nextest(root: &Path, more: &[&str]) -> std::process::Command {
+    // `cargo nextest` takes cargo's own options only after its subcommand, so `--locked` is not put in between.
+    let mut command = shell::command(root, "cargo", &["nextest", "run", "--workspace"]);
+    if std::env::var_os("CI").is_some() {
+        command.arg("--locked");
+    }
+    command.args(["--config-file", "xtask/nextest.toml"]).args(more);
+    command
+}
+
+fn doc(root: &Path, _: &Options) -> Result<Done, String> {
+    let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    let mut command = shell::cargo(root, &arguments);
+    command.env("RUSTDOCFLAGS", "-D warnings -D rustdoc::broken_intra_doc_links");
+    well(shell::run(command))
+}
+
+fn deny(root: &Path, _: &Options) -> Result<Done, String> {
+    let arguments = ["deny", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"];
+    well(shell::run(shell::command(root, "cargo", &arguments)))
+}
+
+/// Instruction counts of the hot functions against their recorded baselines.
+fn counts(root: &Path, _: &Options) -> Result<Done, String> {
+    let metadata = tidy::metadata(root)?;
+    let benches = tidy::bench_targets(&metadata);
+    if benches.is_empty() {
+        return Ok(Done::Skipped("no crate has a benchmark".to_owned()));
+    }
+    let runner = tidy::version_of(&metadata, "gungraun")
+        .ok_or("a crate has a benchmark, but none depends on gungraun, which counts the instructions")?;
+    setup::install_benchmark_runner(root, &runner)?;
+    for (package, bench) in &benches {
+        shell::run(shell::cargo(root, &["bench", "-p", package, "--bench", bench]))?;
+    }
+    Ok(Done::Well)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, STEPS};
+
+    fn steps_of(arguments: &[&str]) -> Result<Vec<&'static str>, String> {
+        let options = Options::parse(arguments)?;
+        Ok(STEPS.iter().filter(|step| options.wants(step)).map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for arguments in [&["--only"][..], &["--only", "nothing"], &["--fast"], &["fmt"]] {
+            assert!(Options::parse(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn options_choose_the_steps() {
+        let plain = ["setup", "fmt", "tidy", "clippy", "test", "schema", "doc", "deny"];
+        let rows: [(&[&str], Vec<&str>); 5] = [
+            (&[], plain.to_vec()),
+            (&["--no-install"], plain.to_vec()),
+            (&["--long"], plain.into_iter().chain(["ignored", "counts", "fuzz"]).collect()),
+            (&["--only", "fmt"], vec!["fmt"]),
+            (&["--only", "fuzz", "--only", "fmt"], vec!["fmt", "fuzz"]),
+        ];
+        for (arguments, expected) in rows {
+            assert_eq!(steps_of(arguments), Ok(expected), "{arguments:?}");
+        }
+    }
+}
