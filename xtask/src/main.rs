@@ -17,7 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--long] [--no-install] [--only STEP]...
-                  everything that must hold before a change lands; --long adds fuzzing, long tests and benchmarks;
+                  everything that must hold before a change lands; --long adds long tests, benchmarks and fuzzing;
                   --no-install names what is missing instead of installing it; --only runs single steps, without setup
   tidy            the rules no compiler knows: direction of dependencies, sizes, reasons, links
   schema [--write]

@@ -198,7 +198,8 @@ fn compile(root: &Path, name: &str, version: &str) -> Result<(), String> {
     shell::run(install)
 }
 
-fn is_root(root: &Path) -> bool {
+/// Whether system packages can be installed.
+pub(crate) fn is_root(root: &Path) -> bool {
     shell::read(shell::command(root, "id", &["-u"])).is_ok_and(|said| said.trim() == "0")
 }
 

@@ -48,6 +48,7 @@ static STEPS: &[Step] = &[
     step("deny", deny),
     long_step("ignored", ignored),
     long_step("counts", counts),
+    long_step("compare", compare),
     long_step("fuzz", |root, _| fuzz::run(root)),
 ];
 
@@ -165,6 +166,18 @@ fn counts(root: &Path, _: &Options) -> Result<Done, String> {
     Ok(Done::Well)
 }
 
+/// A short run beside the other gateways. It reports and has no budget to keep: timings on a shared machine vary. That
+/// every system serves the work without a failure is what can fail here.
+fn compare(root: &Path, options: &Options) -> Result<Done, String> {
+    shell::run(shell::cargo(root, &["build", "--release", "-p", "mainstay"]))?;
+    let mut command =
+        shell::command(root, "python3", &["bench/compare/run.py", "--rounds", "1", "--secs", "2"]);
+    if !options.no_install && setup::is_root(root) {
+        command.arg("--install");
+    }
+    well(shell::run(command))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Options, STEPS};
@@ -187,7 +200,7 @@ mod tests {
         let rows: [(&[&str], Vec<&str>); 5] = [
             (&[], plain.to_vec()),
             (&["--no-install"], plain.to_vec()),
-            (&["--long"], plain.into_iter().chain(["ignored", "counts", "fuzz"]).collect()),
+            (&["--long"], plain.into_iter().chain(["ignored", "counts", "compare", "fuzz"]).collect()),
             (&["--only", "fmt"], vec!["fmt"]),
             (&["--only", "fuzz", "--only", "fmt"], vec!["fmt", "fuzz"]),
         ];
