@@ -90,6 +90,17 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+/// The plain bytes alone: the loop over a usual path looks at nothing else.
+const IS_PLAIN: [bool; 256] = {
+    let mut is_plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        is_plain[byte] = matches!(CLASSES[byte], Class::Plain);
+        byte += 1;
+    }
+    is_plain
+};
+
 /// The canonical form of `raw`, a path without its query; borrowed when `raw` is in that form already.
 ///
 /// - Escapes of unreserved characters (letters, digits, `-._~`; RFC 3986, 2.3) are decoded.
@@ -106,14 +117,15 @@ pub fn canonical_path(raw: &[u8]) -> Result<Cow<'_, str>, PathRefusal> {
     if raw.first() != Some(&b'/') {
         return Err(PathRefusal(Reason::NoSlash));
     }
-    for (at, &byte) in raw.iter().enumerate() {
-        match CLASSES[usize::from(byte)] {
-            Class::Plain => {}
+    let mut at = 0;
+    while let Some(plain) = raw[at..].iter().position(|byte| !IS_PLAIN[usize::from(*byte)]) {
+        at += plain;
+        match CLASSES[usize::from(raw[at])] {
             // There is a byte before: the first one is a slash.
             Class::Dot if raw[at - 1] == b'/' && is_dot_segment(&raw[at..]) => {
                 return Err(PathRefusal(Reason::DotSegment));
             }
-            Class::Dot => {}
+            Class::Plain | Class::Dot => at += 1,
             Class::Percent | Class::Escape => return rewritten(raw),
             Class::Refuse(reason) => return Err(PathRefusal(reason)),
         }

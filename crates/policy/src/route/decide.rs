@@ -62,15 +62,17 @@ impl<T> Router<T> {
     /// Finds the route for a canonical path (see [`super::canonical_path`]). `host` is in lower case, without port and trailing dot.
     /// Allocates only for [`Lookup::MethodNotAllowed`].
     pub fn find<'r, 'p>(&'r self, host: Option<&str>, path: &'p str, method: &str) -> Lookup<'r, 'p, T> {
-        let Some(segments) = Segments::split(path) else { return Lookup::NotFound };
         let mut search = Search {
             nodes: &self.nodes,
-            segments,
+            segments: Segments::new(path),
             method,
             values: [""; PARAMS_MAX],
             matched: false,
             allow: None,
         };
+        if !search.segments.split() {
+            return Lookup::NotFound;
+        }
         if let Some(id) = self.hosts.visit(host, |root| search.walk(root, 0, 0)) {
             let entry = &self.entries[id as usize];
             return Lookup::Found {
@@ -124,24 +126,34 @@ struct Segments<'p> {
 }
 
 impl<'p> Segments<'p> {
-    /// `None` for what can match nothing: no leading slash, an empty segment before the last, too many segments.
-    fn split(path: &'p str) -> Option<Segments<'p>> {
-        let mut segments = Segments { path, starts: [0; SEGMENTS_MAX + 1], count: 0 };
-        let path_end = u32::try_from(path.len()).ok()?.checked_add(1)?;
-        if !path.starts_with('/') {
-            return None;
+    fn new(path: &'p str) -> Segments<'p> {
+        Segments { path, starts: [0; SEGMENTS_MAX + 1], count: 0 }
+    }
+
+    /// Cuts the path. False for what can match nothing: no leading slash, an empty segment before the last, too many
+    /// segments. Works in place, because the table is large to move.
+    fn split(&mut self) -> bool {
+        let path = self.path.as_bytes();
+        let Ok(path_len) = u32::try_from(path.len()) else { return false };
+        if path.first() != Some(&b'/') {
+            return false;
         }
-        for slash in memchr::memchr_iter(b'/', path.as_bytes()) {
-            let start = slash as u32 + 1;
-            let is_empty_before = segments.count > 0 && segments.starts[segments.count - 1] + 1 == start;
-            if is_empty_before || segments.count == SEGMENTS_MAX {
-                return None;
+        let mut last_start = 0;
+        // Segments are short: a plain loop costs less than setting up a vectorised search for each of them.
+        for (start, byte) in (1..=path_len).zip(path) {
+            if *byte != b'/' {
+                continue;
             }
-            segments.starts[segments.count] = start;
-            segments.count += 1;
+            let is_empty_before = start == last_start + 1 && start > 1;
+            if is_empty_before || self.count == SEGMENTS_MAX {
+                return false;
+            }
+            self.starts[self.count] = start;
+            self.count += 1;
+            last_start = start;
         }
-        segments.starts[segments.count] = path_end;
-        Some(segments)
+        self.starts[self.count] = path_len.saturating_add(1);
+        true
     }
 
     fn get(&self, index: usize) -> Option<&'p str> {
