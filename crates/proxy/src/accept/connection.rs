@@ -1,0 +1,268 @@
+//! A client's connection: which protocol it speaks, what phase it is in, when it has to end.
+//!
+//! No connection has timers of its own. It notes its phase and since when; the worker's sweep compares that
+//! with the limits every 100 ms and, when something is due, leaves an [`Interrupt`] and wakes the task. A
+//! request in the fast case therefore costs two stores.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use mainstay_core::clock::MonoMs;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::{h1, h2};
+use crate::plan::ServerPlan;
+use crate::worker::{EngineShared, Worker};
+
+/// What a connection is doing, as far as time limits are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Between requests, or before the first byte.
+    Idle,
+    /// Idle, and its buffers have been given back.
+    Parked,
+    /// A head has begun to arrive.
+    Head,
+    /// A request runs.
+    Busy,
+}
+
+/// What a connection has to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Nothing has happened for a while: give the buffers back.
+    Park,
+    /// The phase has lasted too long.
+    Slow,
+    /// End as soon as nothing runs: drain or age.
+    Close,
+}
+
+/// After so much silence a connection's buffers are given back.
+const PARK_AFTER_MS: u64 = 500;
+
+/// One connection.
+pub struct ConnCx {
+    /// Where it runs.
+    pub worker: Rc<Worker>,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The address it came in on.
+    pub listener: Arc<str>,
+    opened: MonoMs,
+    phase: Cell<Phase>,
+    since: Cell<MonoMs>,
+    interrupt: Cell<Option<Interrupt>>,
+    /// Set once it has to end after what runs.
+    closing: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    _permit: ConnPermit,
+}
+
+impl ConnCx {
+    /// A connection that was accepted and counted.
+    pub fn new(worker: Rc<Worker>, peer: SocketAddr, listener: Arc<str>, permit: ConnPermit) -> Rc<Self> {
+        let now = worker.mono_ms();
+        let conn = Rc::new(Self {
+            peer,
+            listener,
+            opened: now,
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(now),
+            interrupt: Cell::new(None),
+            closing: Cell::new(false),
+            waker: RefCell::new(None),
+            _permit: permit,
+            worker,
+        });
+        conn.worker.connections.borrow_mut().push(Rc::downgrade(&conn));
+        conn
+    }
+
+    /// Begins a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.worker.mono_ms());
+        if self.interrupt.get() != Some(Interrupt::Close) {
+            self.interrupt.set(None);
+        }
+    }
+
+    /// Begins a phase unless a request or a head is under way.
+    pub fn enter_if_idle(&self, phase: Phase) {
+        if matches!(self.phase.get(), Phase::Idle | Phase::Parked) {
+            self.enter(phase);
+        }
+    }
+
+    /// What has to be done now, if anything. Remembers who to wake.
+    pub fn poll_interrupt(&self, cx: &Context<'_>) -> Option<Interrupt> {
+        let mut waker = self.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        if self.interrupt.get() == Some(Interrupt::Close) {
+            self.interrupt.get()
+        } else {
+            self.interrupt.take()
+        }
+    }
+
+    /// True when this connection shall not take another request.
+    pub fn wants_close(&self) -> bool {
+        self.closing.get() || self.worker.is_draining()
+    }
+
+    fn interrupt(&self, what: Interrupt) {
+        self.interrupt.set(Some(what));
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Compares the phase with the limits.
+    pub fn sweep(&self, now: MonoMs, server: &ServerPlan, draining: bool) {
+        let aged =
+            server.connection_age.is_some_and(|age| u128::from(now.since(self.opened)) >= age.as_millis());
+        if (draining || aged) && !self.closing.replace(true) {
+            self.interrupt(Interrupt::Close);
+            return;
+        }
+        let lasted_ms = u128::from(now.since(self.since.get()));
+        match self.phase.get() {
+            Phase::Idle if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
+            Phase::Idle if lasted_ms >= u128::from(PARK_AFTER_MS) => {
+                self.phase.set(Phase::Parked);
+                self.interrupt(Interrupt::Park);
+            }
+            Phase::Parked if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
+            Phase::Head if lasted_ms >= server.header_timeout.as_millis() => self.interrupt(Interrupt::Slow),
+            Phase::Idle | Phase::Parked | Phase::Head | Phase::Busy => {}
+        }
+    }
+}
+
+/// A place among the engine's connections; given back when the connection ends.
+pub struct ConnPermit {
+    shared: Arc<EngineShared>,
+    worker: usize,
+    client: Option<IpAddr>,
+}
+
+/// Which cap was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnRefused {
+    /// `limits.connections`.
+    Engine,
+    /// `limits.connections_per_client`.
+    Client,
+}
+
+impl ConnPermit {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// When one of the caps is reached; nothing is taken then.
+    pub fn take(
+        shared: &Arc<EngineShared>,
+        worker: usize,
+        peer: IpAddr,
+        server: &ServerPlan,
+    ) -> Result<Self, ConnRefused> {
+        if shared.connections.fetch_add(1, Ordering::Relaxed) >= server.connections_max {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(ConnRefused::Engine);
+        }
+        shared.workers[worker].load.fetch_add(1, Ordering::Relaxed);
+        let mut permit = Self { shared: Arc::clone(shared), worker, client: None };
+        if !server.trusted_proxies.iter().any(|net| net.contains(peer)) {
+            let mut clients = shared.per_client(peer);
+            let count = clients.entry(peer).or_insert(0);
+            if *count >= server.connections_per_client_max {
+                drop(clients);
+                return Err(ConnRefused::Client);
+            }
+            *count += 1;
+            permit.client = Some(peer);
+        }
+        Ok(permit)
+    }
+}
+
+impl Drop for ConnPermit {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.workers[self.worker].load.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = self.client {
+            let mut clients = self.shared.per_client(client);
+            if let Some(count) = clients.get_mut(&client) {
+                *count -= 1;
+                if *count == 0 {
+                    clients.remove(&client);
+                }
+            }
+        }
+    }
+}
+
+/// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection until it ends.
+pub async fn serve(conn: Rc<ConnCx>, mut stream: TcpStream) {
+    let metrics = conn.worker.shared.metrics.connections(&conn.listener);
+    let Some((is_h2, first)) = first_bytes(&conn, &mut stream).await else { return };
+    let gauge = if is_h2 { metrics.h2 } else { metrics.h1 };
+    conn.worker.cells.gauge_add(gauge, 1);
+    let worker = Rc::clone(&conn.worker);
+    if is_h2 {
+        h2::serve(conn, stream, first).await;
+    } else {
+        h1::serve(conn, stream, first).await;
+    }
+    worker.cells.gauge_add(gauge, -1);
+}
+
+/// Reads until it is clear which protocol this is. `None`: the connection ended or took too long.
+async fn first_bytes(conn: &Rc<ConnCx>, stream: &mut TcpStream) -> Option<(bool, BytesMut)> {
+    let mut first = BytesMut::new();
+    poll_fn(|cx| {
+        loop {
+            if !first.is_empty() {
+                let known = first.len().min(PREFACE.len());
+                if first[..known] != PREFACE[..known] {
+                    return Poll::Ready(Some((false, std::mem::take(&mut first))));
+                }
+                if known == PREFACE.len() {
+                    return Poll::Ready(Some((true, std::mem::take(&mut first))));
+                }
+                conn.enter_if_idle(Phase::Head);
+            }
+            match conn.poll_interrupt(cx) {
+                Some(Interrupt::Slow | Interrupt::Close) => return Poll::Ready(None),
+                Some(Interrupt::Park) | None => {}
+            }
+            if first.is_empty() && stream.poll_read_ready(cx).is_pending() {
+                // Nothing is allocated for a connection that has not sent anything yet.
+                return Poll::Pending;
+            }
+            first.reserve(8 * 1024);
+            match std::task::ready!(pin!(stream.read_buf(&mut first)).poll(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(None),
+                Ok(_) => {}
+            }
+        }
+    })
+    .await
+}
+
+use std::future::Future;

@@ -1,0 +1,13 @@
+//! Bytes become a request.
+//!
+//! In order: a socket is accepted and counted ([`listener`]), its protocol is recognised ([`connection`]), heads are
+//! read within limits and checked raw ([`h1`], [`h2`]). What is no request is answered with a problem and has a
+//! record of its own. Closing never costs the client its answer ([`linger`]).
+
+pub mod callers;
+pub mod connection;
+pub mod forwarder;
+pub mod h1;
+pub mod h2;
+pub mod linger;
+pub mod listener;

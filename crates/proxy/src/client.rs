@@ -1,0 +1,109 @@
+//! Who the client is, when proxies stand between.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+
+use crate::plan::TrustedNetwork;
+
+/// Entries of `X-Forwarded-For` that are looked at, from the right.
+const ENTRIES_MAX: usize = 32;
+
+/// The client's address and whether the peer may speak for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The nearest address that is not a trusted proxy.
+    pub client: IpAddr,
+    /// The peer is a trusted proxy.
+    pub peer_trusted: bool,
+}
+
+/// Reads `X-Forwarded-For` (or `Forwarded`) from the right, past trusted proxies, to the first address nobody vouches
+/// for. What stands left of it was written by a stranger.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedNetwork]) -> ClientAddress {
+    let peer = peer.to_canonical();
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(ip));
+    if trusted.is_empty() || !is_trusted(peer) {
+        return ClientAddress { client: peer, peer_trusted: false };
+    }
+    let mut chain = forwarded_for(headers);
+    if chain.is_empty() {
+        chain = forwarded(headers);
+    }
+    let mut client = peer;
+    for entry in chain.into_iter().rev().take(ENTRIES_MAX) {
+        // An entry that is no address ends what can be known.
+        let Some(ip) = entry else { break };
+        client = ip;
+        if !is_trusted(ip) {
+            break;
+        }
+    }
+    ClientAddress { client, peer_trusted: true }
+}
+
+fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    list(headers, "x-forwarded-for").map(parse_node).collect()
+}
+
+fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    list(headers, "forwarded")
+        .map(|element| {
+            let node = element.split(';').find_map(|pair| {
+                let (name, value) = pair.trim().split_once('=')?;
+                name.eq_ignore_ascii_case("for").then_some(value)
+            });
+            node.and_then(|n| parse_node(n.trim_matches('"')))
+        })
+        .collect()
+}
+
+fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
+}
+
+/// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
+fn parse_node(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        return rest.split(']').next()?.parse().ok();
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    host.parse::<std::net::Ipv4Addr>().ok().map(IpAddr::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted = [TrustedNetwork { address: "10.0.0.0".parse().unwrap(), prefix: 8 }];
+        let check = |peer: &str, name: &'static str, value: &'static str, client: &str| {
+            let mut headers = HeaderMap::new();
+            if !value.is_empty() {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            let found = client_address(peer.parse().unwrap(), &headers, &trusted).client;
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {name}: {value}");
+        };
+        let xff = "x-forwarded-for";
+        check("192.0.2.1", xff, "198.51.100.7", "192.0.2.1");
+        check("10.0.0.1", xff, "", "10.0.0.1");
+        check("10.0.0.1", xff, "garbage", "10.0.0.1");
+        check("10.0.0.1", xff, "198.51.100.7, garbage", "10.0.0.1");
+        check("10.0.0.1", xff, "198.51.100.7", "198.51.100.7");
+        check("10.0.0.1", xff, "203.0.113.66, 198.51.100.7, 10.0.0.2", "198.51.100.7");
+        check("10.0.0.1", xff, "10.0.0.3, 10.0.0.2", "10.0.0.3");
+        check("10.0.0.1", xff, "198.51.100.7:4711", "198.51.100.7");
+        check("10.0.0.1", "forwarded", "for=198.51.100.7;proto=https", "198.51.100.7");
+        check("10.0.0.1", "forwarded", "for=\"[2001:db8::1]:9\"", "2001:db8::1");
+        check("::ffff:10.0.0.1", xff, "2001:db8::9", "2001:db8::9");
+    }
+}

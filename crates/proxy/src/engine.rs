@@ -1,0 +1,212 @@
+//! The data plane as a whole: its threads, their start, their end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mainstay_core::clock::Clock;
+use mainstay_core::random::Random;
+use mainstay_telemetry::{EventLog, LogWriter, RecentRing, Registry};
+use tokio::net::TcpListener;
+use tokio::runtime::LocalOptions;
+use tokio::sync::{mpsc, watch};
+
+use crate::accept::listener;
+use crate::metrics::CommonMetrics;
+use crate::plan::Snapshot;
+use crate::worker::{EngineShared, Message, SWEEP_EVERY, Worker, WorkerPort};
+
+/// Messages that may wait for a worker.
+const INBOX: usize = 1024;
+
+/// What the data plane is made with.
+pub struct Parts {
+    /// The configuration it starts with.
+    pub snapshot: Arc<Snapshot>,
+    /// Sockets by listener: its name, one socket per worker.
+    pub listeners: Vec<(Arc<str>, Vec<std::net::TcpListener>)>,
+    /// How many threads.
+    pub workers: usize,
+    /// Metrics.
+    pub registry: Arc<Registry>,
+    /// The access log.
+    pub log: LogWriter,
+    /// Operational events.
+    pub events: EventLog,
+    /// Recent requests, one end per worker.
+    pub recent: Vec<RecentRing>,
+    /// The date.
+    pub clock: Clock,
+}
+
+/// A running data plane.
+pub struct DataPlane {
+    /// What all workers share.
+    pub shared: Arc<EngineShared>,
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl DataPlane {
+    /// Starts one thread per worker.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(parts: Parts) -> io::Result<Self> {
+        let Parts { snapshot, listeners, workers, registry, log, events, recent, clock } = parts;
+        let names: Vec<_> = listeners.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let (ports, inboxes): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (inbox, receiver) = mpsc::channel(INBOX);
+                (WorkerPort { inbox, load: AtomicUsize::new(0) }, receiver)
+            })
+            .unzip();
+        let shared = Arc::new(EngineShared {
+            snapshot: ArcSwap::new(snapshot),
+            workers: ports,
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            per_client: Default::default(),
+            draining: watch::Sender::new(false),
+            is_draining: AtomicBool::new(false),
+            callers: Default::default(),
+            events,
+            clock,
+            metrics: CommonMetrics::new(&registry, &names),
+        });
+        let stop = watch::Sender::new(false);
+        let mut by_worker: Vec<Vec<(Arc<str>, std::net::TcpListener)>> =
+            (0..workers).map(|_| Vec::new()).collect();
+        for (name, sockets) in listeners {
+            for (worker, socket) in by_worker.iter_mut().zip(sockets) {
+                worker.push((Arc::clone(&name), socket));
+            }
+        }
+        let mut threads = Vec::with_capacity(workers);
+        for (index, ((inbox, sockets), recent)) in inboxes.into_iter().zip(by_worker).zip(recent).enumerate()
+        {
+            let seat =
+                Seat { index, shared: Arc::clone(&shared), inbox, sockets, recent, stop: stop.subscribe() };
+            let (registry, log) = (Arc::clone(&registry), log.worker());
+            let run = move || run_worker(seat, &registry, log);
+            threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
+        }
+        Ok(Self { shared, threads, stop })
+    }
+
+    /// Serves another configuration from the next request on.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.shared.snapshot.store(snapshot);
+    }
+
+    /// Takes no new connections and asks those there are to end after what runs.
+    pub fn drain(&self) {
+        self.shared.is_draining.store(true, Ordering::Relaxed);
+        self.shared.draining.send_replace(true);
+    }
+
+    /// Requests under way, settling ones included, and open connections.
+    pub fn running(&self) -> (usize, usize) {
+        (self.shared.requests.load(Ordering::Relaxed), self.shared.connections.load(Ordering::Relaxed))
+    }
+
+    /// Waits until nothing runs, for `within` at the most. `false`: something still does.
+    pub async fn drained(&self, within: Duration) -> bool {
+        let drained = async {
+            // There is no event for "all counters are zero" that would not cost every request; this runs once.
+            while self.running() != (0, 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(within, drained).await.is_ok()
+    }
+
+    /// Ends the threads, whatever runs.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        for thread in self.threads {
+            // A worker that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a worker's thread starts with.
+struct Seat {
+    index: usize,
+    shared: Arc<EngineShared>,
+    inbox: mpsc::Receiver<Message>,
+    sockets: Vec<(Arc<str>, std::net::TcpListener)>,
+    recent: RecentRing,
+    stop: watch::Receiver<bool>,
+}
+
+fn run_worker(seat: Seat, registry: &Arc<Registry>, log: mainstay_telemetry::LogQueue) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let event =
+                mainstay_telemetry::Event::ListenerFailed { listener: "worker", cause: &error.to_string() };
+            seat.shared.events.emit(&event);
+            return;
+        }
+    };
+    let cells = registry.worker();
+    runtime.block_on(async move {
+        let Seat { index, shared, mut inbox, sockets, recent, mut stop } = seat;
+        let worker = Rc::new(Worker::new(index, shared, cells, log, recent, Random::from_os()));
+        for (name, socket) in sockets {
+            match TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let draining = worker.shared.draining.subscribe();
+                    worker.spawn(listener::run(Rc::clone(&worker), socket, name, draining));
+                }
+                Err(error) => {
+                    let event = mainstay_telemetry::Event::AcceptFailed {
+                        listener: &name,
+                        cause: &error.to_string(),
+                    };
+                    worker.shared.events.emit(&event);
+                }
+            }
+        }
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|s| *s) => return,
+                _ = sweep.tick() => worker.sweep(),
+                Some(message) = inbox.recv() => receive(&worker, message),
+            }
+        }
+    });
+}
+
+fn receive(worker: &Rc<Worker>, message: Message) {
+    match message {
+        Message::Serve(stream, peer, listener) => listener::take_over(worker, stream, peer, &listener),
+        Message::ReleaseIdle(endpoint) => {
+            let snapshot = worker.snapshot();
+            let local = snapshot
+                .upstreams
+                .iter()
+                .flat_map(|u| &u.endpoints)
+                .find(|e| Arc::ptr_eq(&e.shared, &endpoint));
+            if let Some(local) = local {
+                local.release_one_idle(worker);
+            }
+        }
+    }
+}
+
+/// The address of a listener after binding.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    listener::bind(address, workers)
+}

@@ -1,0 +1,111 @@
+//! From an endpoint to a TCP connection, with a cause of its own for each way it can fail.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mainstay_core::{Problem, ProblemCode};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::endpoint::EndpointShared;
+
+/// Why there is no connection. In each case nothing was sent.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// Nobody listens there.
+    Refused,
+    /// No route, network down, or another failure of the network.
+    Unreachable(io::ErrorKind),
+    /// The name does not resolve; the resolver's sentence.
+    Dns(String),
+    /// It took longer than `timeouts.connect`.
+    TimedOut,
+    /// All connections are busy and none became free within `pool.wait`.
+    PoolExhausted,
+    /// The HTTP/2 connection could not be set up.
+    Handshake,
+    /// This machine has no descriptor, port or memory left for another connection.
+    OutOfResources,
+}
+
+impl ConnectError {
+    /// What the client is told.
+    pub fn problem(&self) -> Problem {
+        let new = Problem::new;
+        match self {
+            Self::Refused => new(ProblemCode::UpstreamRefused, "The connection to the service was refused."),
+            Self::Unreachable(_) => {
+                new(ProblemCode::UpstreamUnreachable, "The service cannot be reached over the network.")
+            }
+            Self::Dns(_) => new(ProblemCode::UpstreamDns, "The service's host name could not be resolved."),
+            Self::TimedOut => {
+                new(ProblemCode::UpstreamConnectTimeout, "The service did not accept the connection in time.")
+            }
+            Self::PoolExhausted => {
+                new(ProblemCode::PoolExhausted, "No connection to the service became free in time.")
+                    .retry_after_s(1)
+            }
+            Self::Handshake => {
+                new(ProblemCode::UpstreamMalformed, "The service does not speak HTTP/2 as configured.")
+            }
+            Self::OutOfResources => {
+                new(ProblemCode::Overloaded, "The gateway cannot open another connection.").retry_after_s(1)
+            }
+        }
+    }
+
+    /// A word for trail, metrics and log.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Refused => "connection refused".into(),
+            Self::Unreachable(kind) => format!("unreachable ({kind})"),
+            Self::Dns(why) => format!("name not resolved ({why})"),
+            Self::TimedOut => "connect timed out".into(),
+            Self::PoolExhausted => "pool exhausted".into(),
+            Self::Handshake => "HTTP/2 handshake failed".into(),
+            Self::OutOfResources => "no descriptor or port left".into(),
+        }
+    }
+
+    fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Self::OutOfResources,
+            _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Self::OutOfResources,
+            kind => Self::Unreachable(kind),
+        }
+    }
+}
+
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// Opens a connection to the first address that takes one, all within `within`.
+///
+/// # Errors
+/// The last address's failure; see [`ConnectError`].
+pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<TcpStream, ConnectError> {
+    let until = Instant::now() + within;
+    let addresses = match timeout_at(until, endpoint.addresses()).await {
+        Ok(addresses) => addresses.map_err(ConnectError::Dns)?,
+        Err(_elapsed) => return Err(ConnectError::Dns("no answer in time".into())),
+    };
+    let mut failure = ConnectError::Dns("the name has no address".into());
+    for address in addresses {
+        match timeout_at(until, connect_to(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = ConnectError::from_io(&error),
+            Err(_elapsed) => return Err(ConnectError::TimedOut),
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    // Heads and small bodies leave in one write; waiting for more would only add delay.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

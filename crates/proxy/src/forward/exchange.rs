@@ -1,0 +1,279 @@
+//! A request on its way, over either protocol, and the guard that decides what becomes of it.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use mainstay_wire::HeadLimits;
+use tokio::time::Instant;
+
+use super::h1::{self, ExchangeError, H1Connection, H1Exchange, Reached};
+use super::h2::{H2Exchange, H2Stream};
+use super::pool::LocalEndpoint;
+use super::{headers, settle};
+use crate::context::RequestCx;
+use crate::plan::{ForwardPlan, UpstreamPlan};
+use crate::request::{Piece, Request, RequestBody};
+
+/// The head of an answer.
+pub struct AnswerHead {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// The length of its body, where it is known.
+    pub length: Option<u64>,
+}
+
+/// An exchange over either protocol.
+pub enum Exchange {
+    /// HTTP/1.1.
+    H1(Box<H1Exchange>),
+    /// HTTP/2.
+    H2(Box<H2Exchange>),
+}
+
+impl Exchange {
+    /// Begins over HTTP/1.1.
+    pub fn h1(
+        cx: &RequestCx,
+        upstream: &UpstreamPlan,
+        endpoint: &LocalEndpoint,
+        path: &str,
+        request: &mut Request,
+        connection: H1Connection,
+    ) -> Self {
+        let server = &cx.snapshot.plan.server;
+        let limits = HeadLimits {
+            head_bytes_max: server.header_bytes_max,
+            fields_max: server.headers_max,
+            target_bytes_max: 0,
+        };
+        let head = headers::encode_h1(cx, upstream, &endpoint.shared, path, request);
+        let body = std::mem::replace(&mut request.body, RequestBody::empty());
+        Self::H1(Box::new(H1Exchange::new(connection, request.method.clone(), head, body, limits)))
+    }
+
+    /// Begins over HTTP/2.
+    pub fn h2(
+        cx: &RequestCx,
+        upstream: &UpstreamPlan,
+        endpoint: &LocalEndpoint,
+        path: &str,
+        request: &mut Request,
+        stream: H2Stream,
+    ) -> Self {
+        let parts = headers::parts_h2(cx, upstream, &endpoint.shared, path, request);
+        let body = std::mem::replace(&mut request.body, RequestBody::empty());
+        Self::H2(Box::new(H2Exchange::new(stream, parts, body)))
+    }
+
+    /// How far the request got.
+    pub fn reached(&self) -> Reached {
+        match self {
+            Self::H1(exchange) => exchange.reached(),
+            Self::H2(exchange) => exchange.reached(),
+        }
+    }
+
+    fn body_received(&self) -> u64 {
+        match self {
+            Self::H1(exchange) => exchange.body_received(),
+            Self::H2(exchange) => exchange.body_received(),
+        }
+    }
+
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::H1(exchange) => exchange.is_answered(),
+            Self::H2(exchange) => exchange.is_answered(),
+        }
+    }
+
+    fn is_whole_here(&self) -> bool {
+        match self {
+            Self::H1(exchange) => exchange.is_whole_here(),
+            Self::H2(exchange) => exchange.is_whole_here(),
+        }
+    }
+
+    /// The head of the answer.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, ExchangeError>> {
+        match self {
+            Self::H1(exchange) => exchange.poll_head(cx).map_ok(|head| AnswerHead {
+                status: head.status,
+                length: h1::known_length(head.framing),
+                headers: head.headers,
+            }),
+            Self::H2(exchange) => {
+                let polled = exchange.poll_head(cx);
+                polled.map_ok(|parts| AnswerHead {
+                    status: parts.status,
+                    length: exchange.known_length(),
+                    headers: parts.headers,
+                })
+            }
+        }
+    }
+
+    /// The next piece of the answer's body; `None` at its end.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ExchangeError>>> {
+        match self {
+            Self::H1(exchange) => exchange.poll_piece(cx),
+            Self::H2(exchange) => exchange.poll_piece(cx),
+        }
+    }
+}
+
+/// The guard of a request on its way. Whoever lets go of it early, because the client left or time is up,
+/// thereby decides by invariant 6: an unsafe request that may have arrived goes on, any other ends here.
+pub struct InFlight {
+    exchange: Option<Exchange>,
+    cx: Rc<RequestCx>,
+    endpoint: Rc<LocalEndpoint>,
+    settle_within: Duration,
+    began: Instant,
+    received: u64,
+}
+
+impl InFlight {
+    /// Counts a request that is about to be sent.
+    pub fn begin(cx: &Rc<RequestCx>, endpoint: &Rc<LocalEndpoint>, plan: &ForwardPlan) -> Self {
+        endpoint.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        cx.worker.cells.gauge_add(endpoint.shared.metrics.in_flight, 1);
+        Self {
+            exchange: None,
+            cx: Rc::clone(cx),
+            endpoint: Rc::clone(endpoint),
+            settle_within: plan.timeouts.settle,
+            began: Instant::now(),
+            received: 0,
+        }
+    }
+
+    /// Takes the exchange under its guard.
+    pub fn hold(&mut self, exchange: Exchange) -> &mut Exchange {
+        self.exchange.insert(exchange)
+    }
+
+    /// Gives the exchange out, to be sent over another connection.
+    pub fn take_exchange(&mut self) -> Option<Exchange> {
+        self.exchange.take()
+    }
+
+    /// How far the request got.
+    pub fn reached(&self) -> Reached {
+        self.exchange.as_ref().map_or(Reached::Nothing, Exchange::reached)
+    }
+
+    /// Bytes of the client's body that have arrived.
+    pub fn body_received(&self) -> u64 {
+        self.exchange.as_ref().map_or(self.received, Exchange::body_received)
+    }
+
+    /// Whether a failure on a used connection may be mended by sending again, unseen by the client: when the
+    /// request is still whole here and either nothing was sent or repeating it changes nothing.
+    pub fn may_resend(&self, error: &ExchangeError) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        matches!(error, ExchangeError::Reset)
+            && exchange.is_whole_here()
+            && (exchange.reached() == Reached::Nothing
+                || matches!(self.cx.method, Method::GET | Method::HEAD | Method::OPTIONS))
+    }
+
+    /// The next piece of the answer's body.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ExchangeError>>> {
+        match &mut self.exchange {
+            Some(exchange) => exchange.poll_piece(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// The request this belongs to.
+    pub fn cx(&self) -> &Rc<RequestCx> {
+        &self.cx
+    }
+
+    /// The exchange failed by itself: there is nothing to finish.
+    pub fn give_up(&mut self) {
+        self.received = self.body_received();
+        self.exchange = None;
+        self.observe(|m| m.failed);
+    }
+
+    /// The answer is complete: the connection may serve again.
+    pub fn complete(mut self) {
+        let Some(exchange) = self.exchange.take() else { return };
+        self.cx.facts.bytes_in.set(exchange.body_received());
+        self.observe(|m| m.answered);
+        if let Exchange::H1(exchange) = exchange
+            && let Some(connection) = exchange.into_clean_connection()
+        {
+            self.endpoint.give_back(connection, &self.cx.worker);
+        }
+    }
+
+    fn observe(&self, which: impl Fn(&super::endpoint::EndpointMetrics) -> mainstay_telemetry::Histogram) {
+        let us = self.began.elapsed().as_micros() as u64;
+        self.cx.worker.cells.observe_us(which(&self.endpoint.shared.metrics), us);
+    }
+
+    fn must_settle(&self) -> bool {
+        let Some(exchange) = &self.exchange else { return false };
+        !self.cx.is_safe() && exchange.reached() != Reached::Nothing && !exchange.is_answered()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.must_settle()
+            && let Some(exchange) = self.exchange.take()
+        {
+            let flight = Self {
+                exchange: Some(exchange),
+                cx: Rc::clone(&self.cx),
+                endpoint: Rc::clone(&self.endpoint),
+                settle_within: self.settle_within,
+                began: self.began,
+                received: self.received,
+            };
+            settle::detach(flight, self.settle_within);
+            // The count goes with it: the request is still under way.
+            return;
+        }
+        if self.exchange.take().is_some() {
+            self.observe(|m| m.cancelled);
+        }
+        self.endpoint.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.cx.worker.cells.gauge_add(self.endpoint.shared.metrics.in_flight, -1);
+    }
+}
+
+impl InFlight {
+    /// Waits for the head of the answer without a client.
+    pub fn poll_head_detached(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, ExchangeError>> {
+        match &mut self.exchange {
+            Some(exchange) => exchange.poll_head(cx),
+            None => Poll::Ready(Err(ExchangeError::Reset)),
+        }
+    }
+
+    /// Settling is over, whatever came of it.
+    pub fn end_settling(mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            drop(exchange);
+            self.observe(|m| m.cancelled);
+        }
+    }
+
+    /// True when the head of the answer has been taken.
+    pub fn has_head(&self) -> bool {
+        match &self.exchange {
+            Some(Exchange::H1(exchange)) => exchange.has_head(),
+            Some(Exchange::H2(exchange)) => exchange.has_head(),
+            None => true,
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Exchanges over HTTP/2 connections to an upstream: many at once on few connections.
+//!
+//! hyper and h2 do framing and flow control; each connection has a task of its own, because no single request
+//! may stop driving it. A connection takes new streams until its lifetime is over or the peer says GOAWAY.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mainstay_core::clock::MonoMs;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::connect::{self, ConnectError};
+use super::endpoint::EndpointSettings;
+use super::h1::{ExchangeError, Reached};
+use super::pool::LocalEndpoint;
+use crate::accept::h2::LocalExec;
+use crate::request::{BodyError, Piece, RequestBody};
+use crate::worker::Worker;
+
+/// New streams are put on another connection when one carries so many.
+const STREAMS_PER_CONNECTION: usize = 100;
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// This worker's HTTP/2 connections to one endpoint.
+pub struct H2Pool {
+    connections: RefCell<Vec<H2Connection>>,
+    /// One connection is opened at a time, so that a burst does not open one for each request.
+    opening: Semaphore,
+}
+
+impl Default for H2Pool {
+    fn default() -> Self {
+        Self { connections: RefCell::default(), opening: Semaphore::new(1) }
+    }
+}
+
+struct H2Connection {
+    sender: SendRequest<OutgoingBody>,
+    streams: Rc<Cell<usize>>,
+    opened: MonoMs,
+    idle_since: Cell<Option<MonoMs>>,
+    /// Given back when the connection's task ends.
+    _task: tokio::task::AbortHandle,
+}
+
+/// A way to send one request.
+pub struct H2Stream {
+    sender: SendRequest<OutgoingBody>,
+    guard: StreamCount,
+}
+
+struct StreamCount(Rc<Cell<usize>>);
+
+impl StreamCount {
+    fn begin(streams: &Rc<Cell<usize>>) -> Self {
+        streams.set(streams.get() + 1);
+        Self(Rc::clone(streams))
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl H2Pool {
+    fn ready(&self) -> Option<H2Stream> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|c| !c.sender.is_closed());
+        let best = connections
+            .iter()
+            .filter(|c| c.sender.is_ready() && c.streams.get() < STREAMS_PER_CONNECTION)
+            .min_by_key(|c| c.streams.get())?;
+        best.idle_since.set(None);
+        Some(H2Stream { sender: best.sender.clone(), guard: StreamCount::begin(&best.streams) })
+    }
+
+    /// Lets go of connections that are idle for too long or too old; running streams end first.
+    pub fn sweep(&self, now: MonoMs, settings: &EndpointSettings) {
+        self.connections.borrow_mut().retain(|c| {
+            if c.streams.get() > 0 {
+                c.idle_since.set(None);
+            } else if c.idle_since.get().is_none() {
+                c.idle_since.set(Some(now));
+            }
+            let idle_ms = c.idle_since.get().map_or(0, |since| now.since(since));
+            let expired = u128::from(idle_ms) >= settings.idle_timeout.as_millis()
+                || u128::from(now.since(c.opened)) >= settings.lifetime_max.as_millis();
+            !expired && !c.sender.is_closed()
+        });
+    }
+}
+
+/// A stream on a connection that is open, or on a new one.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn acquire(
+    endpoint: &LocalEndpoint,
+    worker: &Worker,
+    connect_within: Duration,
+) -> Result<H2Stream, ConnectError> {
+    if let Some(stream) = endpoint.h2.ready() {
+        return Ok(stream);
+    }
+    let wait = endpoint.shared.settings.wait;
+    let Ok(Ok(_turn)) = timeout(wait + connect_within, endpoint.h2.opening.acquire()).await else {
+        return Err(ConnectError::PoolExhausted);
+    };
+    if let Some(stream) = endpoint.h2.ready() {
+        return Ok(stream);
+    }
+    let Ok(Ok(permit)) = timeout(wait, Arc::clone(&endpoint.shared.slots).acquire_owned()).await else {
+        return endpoint.h2.ready().ok_or(ConnectError::PoolExhausted);
+    };
+    open(endpoint, worker, permit, connect_within).await
+}
+
+async fn open(
+    endpoint: &LocalEndpoint,
+    worker: &Worker,
+    permit: OwnedSemaphorePermit,
+    within: Duration,
+) -> Result<H2Stream, ConnectError> {
+    let stream = connect::connect(&endpoint.shared, within).await?;
+    let mut builder = http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES * 4)
+        .max_header_list_size(64 * 1024)
+        .max_concurrent_reset_streams(64)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let handshake = builder.handshake(TokioIo::new(stream));
+    let (sender, connection) = match timeout(within, handshake).await {
+        Ok(Ok(pair)) => pair,
+        Ok(Err(_)) => return Err(ConnectError::Handshake),
+        Err(_elapsed) => return Err(ConnectError::TimedOut),
+    };
+    let task = tokio::task::spawn_local(async move {
+        let _permit = permit;
+        // How a connection ended is told to each of its streams.
+        let _ = connection.await;
+    });
+    let streams = Rc::new(Cell::new(0));
+    let guard = StreamCount::begin(&streams);
+    let made = H2Stream { sender: sender.clone(), guard };
+    endpoint.h2.connections.borrow_mut().push(H2Connection {
+        sender,
+        streams,
+        opened: worker.mono_ms(),
+        idle_since: Cell::new(None),
+        _task: task.abort_handle(),
+    });
+    Ok(made)
+}
+
+type SendFuture = Pin<
+    Box<
+        dyn Future<
+            Output = Result<
+                http::Response<Incoming>,
+                hyper::client::conn::TrySendError<http::Request<OutgoingBody>>,
+            >,
+        >,
+    >,
+>;
+
+/// A request on its way over HTTP/2.
+pub struct H2Exchange {
+    sending: Option<SendFuture>,
+    answer: Option<Incoming>,
+    shared: Rc<Outgoing>,
+    started: bool,
+    unsent: Option<http::Request<OutgoingBody>>,
+    _guard: StreamCount,
+}
+
+/// What the sending side tells the exchange.
+#[derive(Default)]
+struct Outgoing {
+    received: Cell<u64>,
+    failed: Cell<Option<BodyError>>,
+    ended: Cell<bool>,
+}
+
+impl H2Exchange {
+    /// Begins.
+    pub fn new(stream: H2Stream, parts: http::request::Parts, body: RequestBody) -> Self {
+        let shared = Rc::new(Outgoing::default());
+        shared.ended.set(body.is_empty());
+        let request = http::Request::from_parts(parts, OutgoingBody { body, shared: Rc::clone(&shared) });
+        Self::send(stream, request, shared)
+    }
+
+    fn send(stream: H2Stream, request: http::Request<OutgoingBody>, shared: Rc<Outgoing>) -> Self {
+        let H2Stream { mut sender, guard } = stream;
+        Self {
+            sending: Some(Box::pin(sender.try_send_request(request))),
+            answer: None,
+            shared,
+            started: false,
+            unsent: None,
+            _guard: guard,
+        }
+    }
+
+    /// How far the request got. Once it was handed to the connection, that it did not arrive can no longer be
+    /// proven, unless the connection hands it back.
+    pub fn reached(&self) -> Reached {
+        if !self.started || self.unsent.is_some() {
+            Reached::Nothing
+        } else if self.shared.ended.get() {
+            Reached::Whole
+        } else {
+            Reached::Some
+        }
+    }
+
+    /// Bytes of the body that have arrived from the client.
+    pub fn body_received(&self) -> u64 {
+        self.shared.received.get()
+    }
+
+    /// Moves a request that was handed back to another connection; without one, it fails as a reset would.
+    pub fn restart_on(mut self: Box<Self>, stream: H2Stream) -> Box<Self> {
+        match self.unsent.take() {
+            Some(request) => Box::new(Self::send(stream, request, self.shared)),
+            None => self,
+        }
+    }
+
+    /// True when the connection has handed the whole request back.
+    pub fn is_whole_here(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// The head of the answer.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::response::Parts, ExchangeError>> {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Err(ExchangeError::Reset)) };
+        self.started = true;
+        match ready!(sending.as_mut().poll(cx)) {
+            Ok(response) => {
+                self.sending = None;
+                let (parts, incoming) = response.into_parts();
+                self.answer = Some(incoming);
+                Poll::Ready(Ok(parts))
+            }
+            Err(mut error) => {
+                self.sending = None;
+                self.unsent = error.take_message();
+                if let Some(failed) = self.shared.failed.get() {
+                    return Poll::Ready(Err(ExchangeError::Body(failed)));
+                }
+                let error = error.into_error();
+                if self.unsent.is_none() && is_refused_stream(&error) {
+                    return Poll::Ready(Err(ExchangeError::Reset));
+                }
+                Poll::Ready(Err(cause(&error)))
+            }
+        }
+    }
+
+    /// The length of the answer's body, where it is known.
+    pub fn known_length(&self) -> Option<u64> {
+        self.answer.as_ref().and_then(|a| a.size_hint().exact())
+    }
+
+    /// The next piece of the answer's body; `None` at its end.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ExchangeError>>> {
+        loop {
+            let Some(answer) = &mut self.answer else { return Poll::Ready(None) };
+            match ready!(Pin::new(answer).poll_frame(cx)) {
+                None => {
+                    self.answer = None;
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(cause(&error)))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// True once the head of the answer was taken.
+    pub fn has_head(&self) -> bool {
+        self.sending.is_none()
+    }
+
+    /// True when the answer has begun and has no more bytes.
+    pub fn is_answered(&self) -> bool {
+        self.sending.is_none() && self.answer.as_ref().is_none_or(Body::is_end_stream)
+    }
+}
+
+fn is_refused_stream(error: &hyper::Error) -> bool {
+    h2_reason(error) == Some(h2::Reason::REFUSED_STREAM)
+}
+
+fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.reason();
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn cause(error: &hyper::Error) -> ExchangeError {
+    match h2_reason(error) {
+        Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => {
+            ExchangeError::Malformed("a violation of the HTTP/2 protocol")
+        }
+        _ => ExchangeError::Reset,
+    }
+}
+
+/// A request's body on its way into hyper.
+pub struct OutgoingBody {
+    body: RequestBody,
+    shared: Rc<Outgoing>,
+}
+
+/// The client's body failed, so the stream is reset.
+#[derive(Debug)]
+pub struct BodyFailed;
+
+impl std::fmt::Display for BodyFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client's body ended early")
+    }
+}
+
+impl std::error::Error for BodyFailed {}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BodyFailed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
+        loop {
+            let piece = ready!(self.body.poll_piece(cx));
+            self.shared.received.set(self.body.received());
+            match piece {
+                None => {
+                    self.shared.ended.set(true);
+                    return Poll::Ready(None);
+                }
+                Some(Ok(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                // Trailers of requests are not passed on: no field is on the allow list yet.
+                Some(Ok(Piece::Trailers(_))) => {}
+                Some(Err(error)) => {
+                    self.shared.failed.set(Some(error));
+                    return Poll::Ready(Some(Err(BodyFailed)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,245 @@
+//! Connections of one worker to one endpoint, under caps that count over all workers.
+//!
+//! The worker keeps its own idle connections and hands them out without a lock. Opening one takes a permit of
+//! the endpoint's semaphore. At the cap the worker asks the others to give back an idle connection and waits,
+//! within `pool.wait`, for whichever comes first: a connection of its own that becomes idle, or a permit.
+//! While anyone waits anywhere, a connection that becomes idle is closed instead of kept, so that its permit
+//! reaches the one who waits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mainstay_core::clock::MonoMs;
+use rustc_hash::FxHashMap;
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot};
+use tokio::time::timeout;
+
+use super::connect::{self, ConnectError};
+use super::endpoint::{EndpointShared, UpstreamShared};
+use super::h1::H1Connection;
+use super::h2::H2Pool;
+use crate::worker::{Message, Worker};
+
+/// An upstream as one worker sees it.
+pub struct LocalUpstream {
+    /// Its endpoints.
+    pub endpoints: Vec<Rc<LocalEndpoint>>,
+    schedule: Vec<usize>,
+    turn: Cell<usize>,
+}
+
+/// An endpoint as one worker sees it.
+pub struct LocalEndpoint {
+    /// What all workers know.
+    pub shared: Arc<EndpointShared>,
+    idle: RefCell<Vec<Idle>>,
+    idle_max: usize,
+    waiters: RefCell<VecDeque<oneshot::Sender<H1Connection>>>,
+    /// Multiplexed connections, where the endpoint speaks HTTP/2.
+    pub h2: H2Pool,
+}
+
+struct Idle {
+    connection: H1Connection,
+    since: MonoMs,
+}
+
+/// A connection of the pool, and whether it has served before.
+pub struct Pooled {
+    /// The connection.
+    pub connection: H1Connection,
+    /// A connection that was used before may have died unnoticed.
+    pub reused: bool,
+}
+
+impl LocalUpstream {
+    /// Takes over the endpoints that are known already.
+    pub fn new(
+        shared: &UpstreamShared,
+        known: &FxHashMap<*const EndpointShared, Rc<LocalEndpoint>>,
+        workers: usize,
+    ) -> Self {
+        let local = |e: &Arc<EndpointShared>| {
+            known
+                .get(&Arc::as_ptr(e))
+                .map_or_else(|| Rc::new(LocalEndpoint::new(Arc::clone(e), workers)), Rc::clone)
+        };
+        Self {
+            endpoints: shared.endpoints.iter().map(local).collect(),
+            schedule: shared.schedule.clone(),
+            turn: Cell::new(0),
+        }
+    }
+
+    /// The endpoint whose turn it is.
+    pub fn pick(&self) -> Option<&Rc<LocalEndpoint>> {
+        let turn = self.turn.get();
+        self.turn.set(if turn + 1 >= self.schedule.len() { 0 } else { turn + 1 });
+        self.schedule.get(turn).and_then(|index| self.endpoints.get(*index))
+    }
+
+    /// Closes connections that are idle for too long, too old, or dead.
+    pub fn sweep(&self, now: MonoMs, worker: &Worker) {
+        for endpoint in &self.endpoints {
+            endpoint.sweep(now, worker);
+        }
+    }
+}
+
+impl LocalEndpoint {
+    fn new(shared: Arc<EndpointShared>, workers: usize) -> Self {
+        let idle_max = shared.settings.idle_max.div_ceil(workers.max(1));
+        Self {
+            shared,
+            idle: RefCell::default(),
+            idle_max,
+            waiters: RefCell::default(),
+            h2: H2Pool::default(),
+        }
+    }
+
+    /// The youngest idle connection that is still alive.
+    pub fn take_idle(&self, worker: &Worker) -> Option<H1Connection> {
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            worker.cells.gauge_add(self.shared.metrics.pool_idle, -1);
+            if idle.connection.is_alive() && !self.is_too_old(&idle.connection, worker) {
+                return Some(idle.connection);
+            }
+        }
+    }
+
+    fn is_too_old(&self, connection: &H1Connection, worker: &Worker) -> bool {
+        u128::from(worker.mono_ms().since(connection.opened)) >= self.shared.settings.lifetime_max.as_millis()
+    }
+
+    /// A connection: idle, new, or waited for.
+    ///
+    /// # Errors
+    /// Each cause of its own: see [`ConnectError`].
+    pub async fn acquire(
+        &self,
+        worker: &Worker,
+        connect_within: std::time::Duration,
+    ) -> Result<Pooled, ConnectError> {
+        if let Some(connection) = self.take_idle(worker) {
+            return Ok(Pooled { connection, reused: true });
+        }
+        match Arc::clone(&self.shared.slots).try_acquire_owned() {
+            Ok(permit) => self.open(worker, permit, connect_within).await,
+            Err(TryAcquireError::NoPermits) => self.wait(worker, connect_within).await,
+            Err(TryAcquireError::Closed) => Err(ConnectError::PoolExhausted),
+        }
+    }
+
+    async fn open(
+        &self,
+        worker: &Worker,
+        permit: OwnedSemaphorePermit,
+        within: std::time::Duration,
+    ) -> Result<Pooled, ConnectError> {
+        let stream = connect::connect(&self.shared, within).await?;
+        Ok(Pooled { connection: H1Connection::new(stream, permit, worker.mono_ms()), reused: false })
+    }
+
+    async fn wait(
+        &self,
+        worker: &Worker,
+        connect_within: std::time::Duration,
+    ) -> Result<Pooled, ConnectError> {
+        let _waiting = Waiting::begin(self, worker);
+        self.ask_others(worker);
+        let (sender, receiver) = oneshot::channel();
+        self.waiters.borrow_mut().push_back(sender);
+        let permit = Arc::clone(&self.shared.slots).acquire_owned();
+        let either = async {
+            tokio::select! {
+                biased;
+                Ok(connection) = receiver => Ok(Ok(connection)),
+                permit = permit => permit.map(Err).map_err(|_| ConnectError::PoolExhausted),
+            }
+        };
+        match timeout(self.shared.settings.wait, either).await {
+            Ok(Ok(Ok(connection))) => Ok(Pooled { connection, reused: true }),
+            Ok(Ok(Err(permit))) => self.open(worker, permit, connect_within).await,
+            Ok(Err(error)) => Err(error),
+            Err(_elapsed) => Err(ConnectError::PoolExhausted),
+        }
+    }
+
+    /// Asks every other worker for an idle connection. A full inbox is no loss: that worker is busy, and
+    /// connections that become idle there are given back as long as someone waits.
+    fn ask_others(&self, worker: &Worker) {
+        for (index, port) in worker.shared.workers.iter().enumerate() {
+            if index != worker.index {
+                let _ = port.inbox.try_send(Message::ReleaseIdle(Arc::clone(&self.shared)));
+            }
+        }
+    }
+
+    /// Takes back a connection after a request that left it clean.
+    pub fn give_back(&self, connection: H1Connection, worker: &Worker) {
+        let mut connection = connection;
+        while let Some(waiter) = self.waiters.borrow_mut().pop_front() {
+            match waiter.send(connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        let wanted_elsewhere = self.shared.waiting.load(Ordering::Relaxed) > 0;
+        let mut idle = self.idle.borrow_mut();
+        if wanted_elsewhere || idle.len() >= self.idle_max || self.is_too_old(&connection, worker) {
+            return;
+        }
+        worker.cells.gauge_add(self.shared.metrics.pool_idle, 1);
+        idle.push(Idle { connection, since: worker.mono_ms() });
+    }
+
+    /// Closes one idle connection so that another worker may open one.
+    pub fn release_one_idle(&self, worker: &Worker) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            drop(idle.remove(0));
+            worker.cells.gauge_add(self.shared.metrics.pool_idle, -1);
+        }
+    }
+
+    fn sweep(&self, now: MonoMs, worker: &Worker) {
+        let settings = &self.shared.settings;
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|it| {
+            u128::from(now.since(it.since)) < settings.idle_timeout.as_millis()
+                && !self.is_too_old(&it.connection, worker)
+                && it.connection.is_alive()
+        });
+        let closed = before - idle.len();
+        worker.cells.gauge_add(self.shared.metrics.pool_idle, -(closed as i64));
+        drop(idle);
+        self.h2.sweep(now, settings);
+    }
+}
+
+/// Counts a request that waits for a connection.
+struct Waiting<'a> {
+    endpoint: &'a LocalEndpoint,
+    worker: &'a Worker,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(endpoint: &'a LocalEndpoint, worker: &'a Worker) -> Self {
+        endpoint.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        worker.cells.gauge_add(endpoint.shared.metrics.pool_waiting, 1);
+        Self { endpoint, worker }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.endpoint.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.worker.cells.gauge_add(self.endpoint.shared.metrics.pool_waiting, -1);
+    }
+}

@@ -1,0 +1,262 @@
+//! The life of a request: one function, its stages in order, all branching here.
+//!
+//! [`serve_request`] makes the context, [`stages`] is the list a person reads to know what happens to a request
+//! and in which order, and [`finish`] gives every answer, whatever it is, the engine's own fields and its
+//! status in the record.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use mainstay_core::random::uuid_v7;
+use mainstay_core::{Principal, Problem, ProblemCode, Stage};
+use mainstay_telemetry::trace::{FromOutside, keeps_tracestate};
+use mainstay_telemetry::{Event, TraceParent};
+use tokio::time::Instant;
+
+use crate::accept::connection::ConnCx;
+use crate::admit::route::{NotRouted, Routed};
+use crate::admit::{body, cors, route, version};
+use crate::client::{ClientAddress, client_address};
+use crate::context::{Facts, RequestCx};
+use crate::forward::{self, Failure};
+use crate::plan::RoutePlan;
+use crate::request::Request;
+use crate::respond::body::OutBody;
+use crate::respond::{headers, problem};
+use crate::worker::Worker;
+
+/// Serves one request, from its head to the head of its answer.
+pub async fn serve_request(conn: Rc<ConnCx>, mut request: Request) -> Response<OutBody> {
+    let plain_text = problem::wants_plain_text(&request.headers);
+    let cx = begin(&conn, &request.method, &request.headers);
+    drop(conn);
+    let answer = match stages(&cx, &mut request).await {
+        Ok(answer) => answer,
+        Err(refused) => refused.answer(&cx, plain_text),
+    };
+    finish(cx, answer)
+}
+
+/// The stages, in order. What a stage refuses ends here.
+async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Refused> {
+    // Before anything that costs: the engine as a whole is full, or going away.
+    admit_one(cx)?;
+    // First of all what is asked for, because every later stage reads its plan.
+    let (route, path) = match route::route(cx, request)? {
+        Routed::Operation(route, path) => (route, path.into_owned()),
+        Routed::Health => return Ok(Answer::ours(health(cx))),
+        Routed::Options(allow) => return Ok(Answer::ours(options(allow))),
+        Routed::Preflight(route) => {
+            let answer = cors::preflight(cx, route.cors.as_deref(), request);
+            let _ = cx.route.set(route);
+            return Ok(Answer::ours(answer));
+        }
+    };
+    let _ = cx.route.set(Arc::clone(&route));
+    let RoutePlan {
+        names: _,
+        cors: cors_plan,
+        version: version_plan,
+        body: body_plan,
+        forward: forward_plan,
+        metrics: _,
+    } = &*route;
+    // Decided early, so that refusals too can be read by the scripts they are meant for.
+    if let Some(plan) = cors_plan {
+        cors::decide(cx, plan, request);
+    }
+    // Before credentials: a version that is gone is gone for everybody.
+    version::version(cx, &route, version_plan)?;
+    // Places of later stages: preauth limit, authenticate, rate limit.
+    // Before the body is read: a body that is announced as too long is not worth reading.
+    body::body(body_plan, request)?;
+    // Places of later stages: authorise, validate, idempotency; then cache, deadline, shedding, breaker.
+    let answer = forward::forward(cx, forward_plan, &path, request).await?;
+    Ok(Answer { response: answer, from_upstream: true })
+}
+
+/// An answer, and whether it is an upstream's.
+struct Answer {
+    response: Response<OutBody>,
+    from_upstream: bool,
+}
+
+impl Answer {
+    fn ours(response: Response<OutBody>) -> Self {
+        Self { response, from_upstream: false }
+    }
+}
+
+/// Why a request ends before its upstream has answered it.
+struct Refused {
+    problem: Problem,
+    allow: Option<HeaderValue>,
+    proxy_status: Option<&'static str>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, allow: None, proxy_status: None }
+    }
+}
+
+impl From<NotRouted> for Refused {
+    fn from(not_routed: NotRouted) -> Self {
+        Self { problem: not_routed.problem, allow: not_routed.allow, proxy_status: None }
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { problem: failure.problem, allow: None, proxy_status: failure.proxy_status }
+    }
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+impl Refused {
+    fn answer(self, cx: &RequestCx, plain_text: bool) -> Answer {
+        cx.facts.problem.set(Some(self.problem.code));
+        let id = cx.id.to_str().unwrap_or_default();
+        let mut response =
+            problem::answer(&self.problem, &cx.snapshot.plan.problem_type_base, id, plain_text);
+        let headers = response.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, allow);
+        }
+        if let Some(error) = self.proxy_status
+            && let Ok(value) = HeaderValue::try_from(format!("mainstay; error={error}"))
+        {
+            headers.insert(PROXY_STATUS, value);
+        }
+        Answer::ours(response)
+    }
+}
+
+/// What every answer has: the engine's fields, its status in the record, the record's guard in its body.
+fn finish(cx: Rc<RequestCx>, answer: Answer) -> Response<OutBody> {
+    let Answer { mut response, from_upstream } = answer;
+    headers::add(&cx, &mut response, from_upstream);
+    cx.facts.status.set(response.status().as_u16());
+    response.map(|body| body.with_context(cx))
+}
+
+/// `limits.requests_in_flight`, over all workers.
+fn admit_one(cx: &RequestCx) -> Result<(), Problem> {
+    let shared = &cx.worker.shared;
+    if shared.requests.load(Ordering::Relaxed) > cx.snapshot.plan.server.requests_in_flight_max {
+        cx.trail(Stage::Accept, "requests_in_flight reached");
+        let detail = "The gateway has as many requests under way as it may.";
+        return Err(Problem::new(ProblemCode::Overloaded, detail).retry_after_s(1));
+    }
+    Ok(())
+}
+
+fn health(cx: &RequestCx) -> Response<OutBody> {
+    let (status, text) = if cx.worker.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    };
+    let mut response = Response::new(OutBody::full(bytes::Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn options(allow: HeaderValue) -> Response<OutBody> {
+    let mut response = Response::new(OutBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+/// The context of a request whose head is complete.
+fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap) -> Rc<RequestCx> {
+    let worker = Rc::clone(&conn.worker);
+    let snapshot = worker.snapshot();
+    let peer = conn.peer.ip();
+    let ClientAddress { client, peer_trusted } =
+        client_address(peer, fields, &snapshot.plan.server.trusted_proxies);
+    if !peer_trusted {
+        look_for_untrusted_proxy(&worker, peer, fields);
+    }
+    let started_at = worker.unix();
+    let (trace, trace_continued) = trace(fields, peer_trusted, &worker);
+    worker.shared.requests.fetch_add(1, Ordering::Relaxed);
+    worker.cells.gauge_add(worker.shared.metrics.active_requests, 1);
+    Rc::new(RequestCx {
+        id: request_id(fields, &worker, started_at.0),
+        started: Instant::now(),
+        started_at,
+        trace,
+        trace_continued,
+        client,
+        peer_trusted,
+        peer,
+        method: method.clone(),
+        principal: Principal::Anonymous,
+        route: OnceCell::new(),
+        cors_origin: OnceCell::new(),
+        facts: Facts::default(),
+        snapshot,
+        worker,
+    })
+}
+
+fn look_for_untrusted_proxy(worker: &Worker, peer: std::net::IpAddr, fields: &HeaderMap) {
+    if let Some((address, share)) = worker.forwarder.look(peer, fields.contains_key("x-forwarded-for")) {
+        let event = Event::UntrustedForwarder {
+            address,
+            share: f64::from(share) / 100.0,
+            key: "server.trusted_proxies",
+        };
+        worker.shared.events.emit(&event);
+    }
+}
+
+/// Kept when it is well formed, so that a caller can find its own request again; else made.
+fn request_id(fields: &HeaderMap, worker: &Worker, now_ms: i64) -> HeaderValue {
+    const NAME: &str = "x-request-id";
+    if let Some(id) = fields.get(NAME)
+        && (8..=128).contains(&id.len())
+        && id
+            .as_bytes()
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'='))
+    {
+        return id.clone();
+    }
+    HeaderValue::from_bytes(&uuid_v7(now_ms, &worker.random)).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// Continues the client's trace. Whether it is sampled is decided here unless the peer is trusted.
+fn trace(fields: &HeaderMap, peer_trusted: bool, worker: &Worker) -> (TraceParent, bool) {
+    let given = fields.get("traceparent").and_then(|value| TraceParent::parse(value.as_bytes()));
+    let random = &worker.random;
+    match given {
+        Some(parent) => {
+            let outside = if peer_trusted { FromOutside::Trusted } else { FromOutside::Ignored };
+            let states = fields.get_all("tracestate").iter().map(HeaderValue::as_bytes);
+            (parent.child(random.bits(), outside, false), keeps_tracestate(Some(&parent), states))
+        }
+        None => (TraceParent::fresh([random.bits(), random.bits(), random.bits()], false), false),
+    }
+}
+
+/// Bytes that are no request still get an answer with a shape, and a record of their own.
+pub fn refuse_bytes(conn: &Rc<ConnCx>, code: &str, detail: &'static str) -> Response<OutBody> {
+    let code =
+        ProblemCode::ALL.iter().copied().find(|c| c.code() == code).unwrap_or(ProblemCode::MalformedRequest);
+    let cx = begin(conn, &Method::default(), &HeaderMap::new());
+    cx.trail(Stage::Accept, detail);
+    let answer = Refused::from(Problem::new(code, detail)).answer(&cx, false);
+    finish(cx, answer)
+}

@@ -1,0 +1,150 @@
+//! Cells that are not tied to an operation or an endpoint. Label sets are closed: nothing a client sends becomes one.
+
+use std::sync::Arc;
+
+use http::Method;
+use mainstay_core::ProblemCode;
+use mainstay_telemetry::{Counter, Gauge, Histogram, Registry};
+
+use crate::forward::endpoint::EndpointMetrics;
+use crate::plan::{Names, OperationMetrics};
+
+/// Cells that are not tied to an operation or an endpoint.
+pub struct CommonMetrics {
+    /// Requests under way.
+    pub active_requests: Gauge,
+    /// Indexed by [`ProblemCode`].
+    pub problems: Vec<Counter>,
+    /// Requests that matched no operation.
+    pub unrouted: OperationMetrics,
+    /// Requests that run on without a client.
+    pub settling: Gauge,
+    /// Connections that were refused at a cap.
+    pub connections_refused: [Counter; 3],
+    /// By listener; the last one stands for listeners that are not known.
+    connections: Vec<(Arc<str>, ListenerMetrics)>,
+}
+
+/// Open connections of a listener by protocol.
+#[derive(Clone, Copy)]
+pub struct ListenerMetrics {
+    /// HTTP/1.
+    pub h1: Gauge,
+    /// HTTP/2.
+    pub h2: Gauge,
+}
+
+const DURATION: &str = "http_server_request_duration_seconds";
+const DURATION_HELP: &str = "Time from the head of a request to the last byte of its answer.";
+const CLIENT_DURATION: &str = "http_client_request_duration_seconds";
+const CLIENT_HELP: &str = "Time of an attempt, from choosing the endpoint to the last byte of its answer.";
+const POOL: &str = "mainstay_pool_connections";
+const POOL_HELP: &str = "Upstream connections by state; waiting: requests that wait for one.";
+
+impl CommonMetrics {
+    /// Registers them.
+    pub fn new(registry: &Registry, listeners: &[Arc<str>]) -> Self {
+        let refused = |cap| {
+            registry.counter(
+                "mainstay_connections_refused_total",
+                "Client connections refused at a cap.",
+                &[("cap", cap)],
+            )
+        };
+        let connections = |listener: &Arc<str>| {
+            let gauge = |protocol| {
+                let labels = [("listener", &**listener), ("protocol", protocol)];
+                registry.gauge("mainstay_connections", "Open client connections.", &labels)
+            };
+            (Arc::clone(listener), ListenerMetrics { h1: gauge("http1"), h2: gauge("h2") })
+        };
+        let problem = |code: &ProblemCode| {
+            registry.counter(
+                "mainstay_problems_total",
+                "Problems answered, by code.",
+                &[("code", code.code())],
+            )
+        };
+        Self {
+            active_requests: registry.gauge("http_server_active_requests", "Requests under way.", &[]),
+            problems: ProblemCode::ALL.iter().map(problem).collect(),
+            unrouted: operation(registry, None, "*"),
+            settling: registry.gauge(
+                "mainstay_settling",
+                "Requests that are finished without their client.",
+                &[],
+            ),
+            connections_refused: [
+                refused("connections"),
+                refused("connections_per_client"),
+                refused("descriptors"),
+            ],
+            connections: listeners.iter().chain([&Arc::from("other")]).map(connections).collect(),
+        }
+    }
+
+    /// The cells of a listener.
+    pub fn connections(&self, listener: &str) -> ListenerMetrics {
+        let known = self.connections.iter().find(|(name, _)| **name == *listener);
+        known.or(self.connections.last()).expect("there is always the last one").1
+    }
+}
+
+/// The cells of an operation; `None`: of what matched no operation.
+pub fn operation(registry: &Registry, names: Option<&Names>, method: &str) -> OperationMetrics {
+    let (api, version, operation) = names.map_or(("", "", ""), |n| (&n.api, &n.version, &n.operation));
+    let classes = |method: &str| -> [Histogram; 5] {
+        ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| {
+            let labels = [
+                ("api", api),
+                ("version", version),
+                ("operation", operation),
+                ("method", method),
+                ("status_class", class),
+            ];
+            registry.histogram(DURATION, DURATION_HELP, &labels)
+        })
+    };
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+    ];
+    let relevant = |m: &Method| {
+        method == "*"
+            || method == m.as_str()
+            || *m == Method::OPTIONS
+            || (*m == Method::HEAD && method == "GET")
+    };
+    let by_method = known.into_iter().filter(relevant).map(|m| (m.clone(), classes(m.as_str()))).collect();
+    OperationMetrics { by_method, other: classes("_OTHER") }
+}
+
+/// The cells of an endpoint.
+pub fn endpoint(registry: &Registry, upstream: &str, endpoint: &str) -> EndpointMetrics {
+    let both = [("upstream", upstream), ("endpoint", endpoint)];
+    let outcome = |outcome| {
+        let labels = [both[0], both[1], ("outcome", outcome)];
+        registry.histogram(CLIENT_DURATION, CLIENT_HELP, &labels)
+    };
+    let pool = |state| registry.gauge(POOL, POOL_HELP, &[both[0], both[1], ("state", state)]);
+    EndpointMetrics {
+        answered: outcome("answered"),
+        failed: outcome("failed"),
+        cancelled: outcome("cancelled"),
+        in_flight: registry.gauge("mainstay_upstream_in_flight", "Requests under way to an endpoint.", &both),
+        pool_in_use: pool("in_use"),
+        pool_idle: pool("idle"),
+        pool_waiting: pool("waiting"),
+        replaced: registry.counter(
+            "mainstay_connections_replaced_total",
+            "Requests sent again, unseen by the client, because a pooled connection had died.",
+            &both,
+        ),
+    }
+}

@@ -1,0 +1,169 @@
+//! A request as every stage sees it, whichever protocol brought it.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use hyper::body::{Body, Incoming};
+use mainstay_wire::Authority;
+use tokio::time::{Duration, Instant, Sleep};
+
+use crate::accept::h1::H1Input;
+
+/// A request whose head has been read and checked.
+pub struct Request {
+    /// The method, exactly as it came.
+    pub method: Method,
+    /// The path as it came, without the query; starts with `/`, or is `*`.
+    pub path: Bytes,
+    /// The query as it came, without the question mark.
+    pub query: Option<Bytes>,
+    /// Host and port that the client asked for.
+    pub authority: Option<Authority>,
+    /// All fields, hop-by-hop ones included.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: RequestBody,
+    /// The protocol's name in `Via`: `1.0`, `1.1` or `2`.
+    pub protocol: &'static str,
+}
+
+/// Why a request's body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// More bytes than the operation takes.
+    TooLarge,
+    /// Nothing arrived for `limits.body_timeout`.
+    TimedOut,
+    /// The framing is broken; what exactly.
+    Malformed(&'static str),
+    /// The client has left, or has reset the stream.
+    Gone,
+}
+
+/// A piece of a body.
+pub enum Piece {
+    /// Bytes.
+    Data(Bytes),
+    /// Fields after the last byte.
+    Trailers(HeaderMap),
+}
+
+/// A request's body: counted, bounded in bytes and in silence, read only when somebody asks for it.
+pub struct RequestBody {
+    source: Source,
+    /// Its length, where the client has said it.
+    pub declared: Option<u64>,
+    received: u64,
+    bytes_max: u64,
+    silence_max: Duration,
+    silence: Option<std::pin::Pin<Box<Sleep>>>,
+}
+
+enum Source {
+    Empty,
+    H1(H1Input),
+    H2(Incoming),
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::new(Source::Empty, Some(0), Duration::MAX)
+    }
+
+    /// The body of an HTTP/1 request.
+    pub fn h1(input: H1Input, declared: Option<u64>, silence_max: Duration) -> Self {
+        Self::new(Source::H1(input), declared, silence_max)
+    }
+
+    /// The body of an HTTP/2 request.
+    pub fn h2(incoming: Incoming, silence_max: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        let declared = incoming.size_hint().exact();
+        Self::new(Source::H2(incoming), declared, silence_max)
+    }
+
+    fn new(source: Source, declared: Option<u64>, silence_max: Duration) -> Self {
+        Self { source, declared, received: 0, bytes_max: u64::MAX, silence_max, silence: None }
+    }
+
+    /// True when there is nothing to send at all.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// Sets how many bytes are taken.
+    pub fn limit(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Bytes that have arrived.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The next piece; `None` at the end.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let polled = match &mut self.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::H1(input) => input.poll_piece(cx),
+            Source::H2(incoming) => poll_incoming(incoming, cx),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(Piece::Data(data)))) => {
+                self.silence = None;
+                self.received += data.len() as u64;
+                if self.received > self.bytes_max {
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
+                Poll::Ready(Some(Ok(Piece::Data(data))))
+            }
+            Poll::Ready(other) => {
+                self.silence = None;
+                Poll::Ready(other)
+            }
+            Poll::Pending => self.poll_silence(cx),
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        let max = self.silence_max;
+        let sleep = self.silence.get_or_insert_with(|| {
+            let until = Instant::now().checked_add(max).unwrap_or_else(far_future);
+            Box::pin(tokio::time::sleep_until(until))
+        });
+        match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::TimedOut))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// A day that no timer reaches.
+pub fn far_future() -> Instant {
+    Instant::now() + Duration::from_secs(86_400 * 365 * 30)
+}
+
+fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+    loop {
+        let Some(frame) = std::task::ready!(std::pin::Pin::new(&mut *incoming).poll_frame(cx)) else {
+            return Poll::Ready(None);
+        };
+        let Ok(frame) = frame else {
+            return Poll::Ready(Some(Err(BodyError::Gone)));
+        };
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
+                Err(_unknown) => {}
+            },
+        }
+    }
+}
+
+use std::future::Future;

@@ -1,0 +1,212 @@
+//! One thread of the data plane: its runtime, its state, its clocks.
+//!
+//! Everything in a [`Worker`] belongs to one thread and needs no lock. What all workers share is in
+//! [`EngineShared`]. Tasks are spawned here and nowhere else, so that each is counted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use mainstay_core::clock::{Clock, MonoMs, UnixMs};
+use mainstay_core::random::Random;
+use mainstay_telemetry::{Cells, EventLog, LogQueue, RecentRing};
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant};
+
+use crate::accept::callers::CallerCounts;
+use crate::accept::connection::ConnCx;
+use crate::accept::forwarder::UntrustedForwarder;
+use crate::forward::pool::LocalUpstream;
+use crate::metrics::CommonMetrics;
+use crate::plan::Snapshot;
+
+/// How often connections are looked at: idle, slow and aged ones.
+pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// What all workers share.
+pub struct EngineShared {
+    /// The configuration that serves.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Each worker's door.
+    pub workers: Vec<WorkerPort>,
+    /// Client connections, engine-wide.
+    pub connections: AtomicUsize,
+    /// Requests under way, engine-wide.
+    pub requests: AtomicUsize,
+    /// Client connections by address. Sharded so that accepting on many workers does not queue.
+    pub per_client: [Mutex<HashMap<IpAddr, usize>>; 16],
+    /// Set once: no new connections, finish what runs.
+    pub draining: watch::Sender<bool>,
+    /// The same for code that cannot wait.
+    pub is_draining: AtomicBool,
+    /// Callers of deprecated versions.
+    pub callers: CallerCounts,
+    /// Operational events.
+    pub events: EventLog,
+    /// The date.
+    pub clock: Clock,
+    /// Cells that are not tied to an operation.
+    pub metrics: CommonMetrics,
+}
+
+impl EngineShared {
+    /// The counter of a client address.
+    pub fn per_client(&self, address: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        let bits = match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits() >> 64,
+        };
+        let shard = ((bits ^ (bits >> 7) ^ (bits >> 17)) & 15) as usize;
+        self.per_client[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How others reach a worker.
+pub struct WorkerPort {
+    /// Bounded; a full inbox means that the message is handled by the sender itself or dropped.
+    pub inbox: mpsc::Sender<Message>,
+    /// Client connections of this worker, and HTTP/2 streams beside the first.
+    pub load: AtomicUsize,
+}
+
+/// What a worker can be asked to do.
+pub enum Message {
+    /// Serve a connection that another worker accepted.
+    Serve(std::net::TcpStream, std::net::SocketAddr, Arc<str>),
+    /// Give back one idle connection to this endpoint: another worker is at the cap.
+    ReleaseIdle(Arc<crate::forward::endpoint::EndpointShared>),
+}
+
+/// One worker's state.
+pub struct Worker {
+    /// Index into [`EngineShared::workers`].
+    pub index: usize,
+    /// What all share.
+    pub shared: Arc<EngineShared>,
+    /// Metric cells of this thread.
+    pub cells: Cells,
+    /// The access log's queue of this thread.
+    pub log: LogQueue,
+    /// Requests that `explain --request-id` may ask about.
+    pub recent: RecentRing,
+    /// Request ids, jitter, sampling.
+    pub random: Random,
+    /// Detects a proxy that should be trusted.
+    pub forwarder: UntrustedForwarder,
+    /// The newest snapshot this worker has seen.
+    local: RefCell<Rc<LocalSnapshot>>,
+    /// Connections, for the sweep.
+    pub connections: RefCell<Vec<Weak<ConnCx>>>,
+    /// Requests that run on without a client.
+    pub settling: Cell<usize>,
+    /// When this worker started; monotonic times count from here.
+    pub epoch: Instant,
+}
+
+/// A snapshot with this worker's own live state beside it.
+pub struct LocalSnapshot {
+    /// The snapshot.
+    pub plan: Arc<Snapshot>,
+    /// This worker's connections, indexed like [`Snapshot::upstreams`].
+    pub upstreams: Vec<Rc<LocalUpstream>>,
+}
+
+impl Worker {
+    /// A worker that serves the current snapshot.
+    pub fn new(
+        index: usize,
+        shared: Arc<EngineShared>,
+        cells: Cells,
+        log: LogQueue,
+        recent: RecentRing,
+        random: Random,
+    ) -> Self {
+        let local =
+            RefCell::new(Rc::new(local_snapshot(shared.snapshot.load_full(), None, shared.workers.len())));
+        Self {
+            index,
+            shared,
+            cells,
+            log,
+            recent,
+            random,
+            forwarder: UntrustedForwarder::default(),
+            local,
+            connections: RefCell::default(),
+            settling: Cell::new(0),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// The snapshot for a new request. The check is one load of a pointer that is rarely written.
+    pub fn snapshot(&self) -> Rc<LocalSnapshot> {
+        let current = self.shared.snapshot.load();
+        let mut local = self.local.borrow_mut();
+        if !std::ptr::eq(Arc::as_ptr(&current), Arc::as_ptr(&local.plan)) {
+            let workers = self.shared.workers.len();
+            *local = Rc::new(local_snapshot(Arc::clone(&current), Some(&local), workers));
+        }
+        Rc::clone(&local)
+    }
+
+    /// Milliseconds since this worker started.
+    pub fn mono_ms(&self) -> MonoMs {
+        MonoMs(self.epoch.elapsed().as_millis() as u64)
+    }
+
+    /// The date.
+    pub fn unix(&self) -> UnixMs {
+        self.shared.clock.now()
+    }
+
+    /// Starts a task on this worker.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(task);
+    }
+
+    /// True once the engine takes no new connections.
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// This worker's door.
+    pub fn port(&self) -> &WorkerPort {
+        &self.shared.workers[self.index]
+    }
+
+    /// Looks at every connection and every pool. Runs each [`SWEEP_EVERY`].
+    pub fn sweep(&self) {
+        let now = self.mono_ms();
+        let snapshot = self.snapshot();
+        let draining = self.is_draining();
+        self.connections.borrow_mut().retain(|conn| match conn.upgrade() {
+            Some(conn) => {
+                conn.sweep(now, &snapshot.plan.server, draining);
+                true
+            }
+            None => false,
+        });
+        for upstream in &snapshot.upstreams {
+            upstream.sweep(now, self);
+        }
+    }
+}
+
+/// Binds a snapshot to this worker's connections, keeping those whose endpoint lives on.
+fn local_snapshot(plan: Arc<Snapshot>, old: Option<&LocalSnapshot>, workers: usize) -> LocalSnapshot {
+    let mut known = FxHashMap::default();
+    for upstream in old.iter().flat_map(|o| &o.upstreams) {
+        for endpoint in &upstream.endpoints {
+            known.insert(Arc::as_ptr(&endpoint.shared), Rc::clone(endpoint));
+        }
+    }
+    let upstreams =
+        plan.upstreams.iter().map(|u| Rc::new(LocalUpstream::new(&u.shared, &known, workers))).collect();
+    LocalSnapshot { plan, upstreams }
+}
