@@ -10,12 +10,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use crate::class::{CR, LF, value_run};
-use crate::field::{FieldScan, build, may_be_trailer};
+use crate::field::{FieldScan, build};
 use crate::framing::Framing;
 use crate::limits::{
     CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
 };
 use crate::refusal::FieldFault;
+use crate::trailer::may_be_trailer;
 
 /// Who sent the body. It decides what a fault is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

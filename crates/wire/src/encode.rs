@@ -8,8 +8,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::class::QUERY;
-use crate::field::may_be_trailer;
 use crate::framing::Framing;
+use crate::trailer::may_be_trailer;
 
 /// Ends a head, after its last field.
 pub const HEAD_END: &[u8] = b"\r\n";

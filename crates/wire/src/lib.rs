@@ -58,6 +58,7 @@ mod response;
 mod scan;
 mod target;
 mod text;
+mod trailer;
 
 #[cfg(test)]
 mod properties;
@@ -68,7 +69,6 @@ pub use encode::{
     CHUNK_END, HEAD_END, LAST_CHUNK, encode_chunk_start, encode_field, encode_framing, encode_last_chunk,
     encode_request_line, encode_status_line,
 };
-pub use field::may_be_trailer;
 pub use framing::Framing;
 pub use host::Authority;
 pub use limits::HeadLimits;
@@ -78,3 +78,4 @@ pub use response::{ResponseHead, take_response_head};
 pub use scan::HeadScan;
 pub use target::Target;
 pub use text::Text;
+pub use trailer::may_be_trailer;

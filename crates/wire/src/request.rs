@@ -184,7 +184,6 @@ fn request_target(scan: &mut HeadScan, window: &[u8], target_bytes_max: usize) -
     }
     match window.get(scan.at) {
         None => return Ok(false),
-        Some(b'?') if scan.at - start == target_bytes_max => return Err(Refusal::UriTooLong),
         Some(b'?') => {
             scan.line.query_mark = Some(scan.at);
             scan.stage = Stage::Query;
