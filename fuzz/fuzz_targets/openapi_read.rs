@@ -1,4 +1,5 @@
-//! Any text as a document. What is accepted is whole, what is refused says why and where, and the tree stays within its limits.
+//! Any text as a document. What is accepted is whole, what is refused says why and where, and the tree stays within
+//! its limits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,8 @@
 //! Reads OpenAPI 3.0 and 3.1 documents.
 //!
 //! Two rooms. [`tree`] turns YAML or JSON text into a tree in which every node knows its line and column, within
-//! limits; it knows nothing of OpenAPI and is also the reader of the engine's own configuration files. [`read`] takes from
-//! such a tree what routing needs, and reports everything in the document that would make routing guess.
+//! limits; it knows nothing of OpenAPI and is also the reader of the engine's own configuration files. [`read`] takes
+//! from such a tree what routing needs, and reports everything in the document that would make routing guess.
 //!
 //! ```
 //! use mainstay_openapi::{Limits, read};

@@ -1,15 +1,18 @@
 //! From the tree to the operations of a document.
 //!
-//! What is read: `openapi`, `info.title`, `servers`, and of every path its operations. What is checked is what routing stands
-//! on; a document that breaks a rule elsewhere (schemas, parameters) still loads.
+//! What is read: `openapi`, `info.title`, `servers`, and of every path its operations. What is checked is what
+//! routing stands on; a document that breaks a rule elsewhere (schemas, parameters) still loads.
 //!
 //! Errors: no OpenAPI 3.0 or 3.1; nothing to route; a path that is no template; two operations for one method and
-//! shape of path; an `operationId` given twice; a path item whose `$ref` leads nowhere, in a circle or out of the document.
-//! Warnings: `$ref`s elsewhere that lead nowhere or out of the document; `servers` of a path or operation, which routing does
-//! not look at; unknown keys where a method could be meant; an operation that a second path refers to (it is served
-//! there without its `operationId`, which names one operation).
+//! shape of path; an `operationId` given twice; a path item whose `$ref` leads nowhere, in a circle or out of the
+//! document.
 //!
-//! Extensions (keys that begin with `x-`) are passed over. `webhooks` and `callbacks` are requests that the api makes, not ones it serves.
+//! Warnings: `$ref`s elsewhere that lead nowhere or out of the document; `servers` of a path or operation,
+//! which routing does not look at; unknown keys where a method could be meant; an operation that a second path refers
+//! to (it is served there without its `operationId`, which names one operation).
+//!
+//! Extensions (keys that begin with `x-`) are passed over. `webhooks` and `callbacks` are requests that the api
+//! makes, not ones it serves.
 
 mod paths;
 mod pointer;
@@ -58,9 +61,9 @@ pub struct Operation {
 /// # Errors
 /// All findings by position, warnings included, if at least one is an error. Codes are those of [`tree::parse`] and:
 /// `openapi_not_a_document`, `openapi_version`, `openapi_nothing_to_route`, `openapi_structure`, `openapi_path`,
-/// `openapi_duplicate_operation`, `openapi_duplicate_id`, `openapi_ref`, `openapi_ref_remote`, `openapi_ref_cycle`; warnings
-/// `openapi_ref_dangling`, `openapi_ref_remote`, `openapi_servers_ignored`, `openapi_unknown_key`, `openapi_shared_operation`,
-/// `openapi_structure`.
+/// `openapi_duplicate_operation`, `openapi_duplicate_id`, `openapi_ref`, `openapi_ref_remote`, `openapi_ref_cycle`;
+/// warnings `openapi_ref_dangling`, `openapi_ref_remote`, `openapi_servers_ignored`, `openapi_unknown_key`,
+/// `openapi_shared_operation`, `openapi_structure`.
 pub fn read(text: &str, limits: &Limits) -> Result<Document, Vec<Finding>> {
     let root = tree::parse(text, limits)?;
     let openapi = specification(&root).map_err(|finding| vec![finding])?;

@@ -1,8 +1,8 @@
 //! Every other `$ref` of the document: it does not stop routing, but someone will look for what is missing.
 //!
 //! One walk over the tree. A `$ref` counts where OpenAPI reads it: not in examples, defaults, enumerations and
-//! extensions, whose content is data. Under some keys (`properties`, `schemas`, ...) the next level holds names that the author chose,
-//! so a property called `example` is a schema all the same.
+//! extensions, whose content is data. Under some keys (`properties`, `schemas`, ...) the next level holds names that
+//! the author chose, so a property called `example` is a schema all the same.
 
 use super::pointer::{Resolver, Target};
 use super::{Finding, Findings};

@@ -104,15 +104,15 @@ const IS_PLAIN: [bool; 256] = {
 /// The canonical form of `raw`, a path without its query; borrowed when `raw` is in that form already.
 ///
 /// - Escapes of unreserved characters (letters, digits, `-._~`; RFC 3986, 2.3) are decoded.
-/// - All other escapes are kept as data, with upper-case digits; so are `;` and what follows it. Nothing is decoded twice:
-///   `%252e` stays.
+/// - All other escapes are kept as data, with upper-case digits; so are `;` and what follows it. Nothing is decoded
+///   twice: `%252e` stays.
 /// - Printable characters that a path cannot hold (space, `"<>^{|}` and the backquote) are escaped.
 /// - Empty segments and a trailing slash are kept; it is routing that decides about them.
 ///
 /// # Errors
-/// Dot segments in any spelling (also with parameters, `..;x`, which some servers strip first), an escaped slash, a backslash
-/// in any spelling, control characters in any spelling (U+0080 to U+009F included), raw bytes outside ASCII, escapes that are
-/// not UTF-8 or not hexadecimal, `#`, `?`, and a path that does not begin with `/`.
+/// Dot segments in any spelling (also with parameters, `..;x`, which some servers strip first), an escaped slash, a
+/// backslash in any spelling, control characters in any spelling (U+0080 to U+009F included), raw bytes outside
+/// ASCII, escapes that are not UTF-8 or not hexadecimal, `#`, `?`, and a path that does not begin with `/`.
 pub fn canonical_path(raw: &[u8]) -> Result<Cow<'_, str>, PathRefusal> {
     if raw.first() != Some(&b'/') {
         return Err(PathRefusal(Reason::NoSlash));

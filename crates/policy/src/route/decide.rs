@@ -59,8 +59,8 @@ impl fmt::Debug for Params<'_, '_> {
 }
 
 impl<T> Router<T> {
-    /// Finds the route for a canonical path (see [`super::canonical_path`]). `host` is in lower case, without port and trailing dot.
-    /// Allocates only for [`Lookup::MethodNotAllowed`].
+    /// Finds the route for a canonical path (see [`super::canonical_path`]). `host` is in lower case, without port
+    /// and trailing dot. Allocates only for [`Lookup::MethodNotAllowed`].
     pub fn find<'r, 'p>(&'r self, host: Option<&str>, path: &'p str, method: &str) -> Lookup<'r, 'p, T> {
         let mut search = Search {
             nodes: &self.nodes,

@@ -35,8 +35,8 @@ impl HostPattern {
     /// Reads `*`, `*.example.com`, `api.example.com`, `192.0.2.1` or `[2001:db8::1]`, in any case.
     ///
     /// # Errors
-    /// A port, a trailing dot, an empty label, a `*` elsewhere, characters that no host name has (names outside ASCII are
-    /// written in their `xn--` form), more than 253 characters.
+    /// A port, a trailing dot, an empty label, a `*` elsewhere, characters that no host name has (names outside ASCII
+    /// are written in their `xn--` form), more than 253 characters.
     pub fn parse(text: &str) -> Result<HostPattern, HostError> {
         if text == "*" {
             return Ok(HostPattern::Any);
@@ -181,7 +181,8 @@ impl<T> RouterBuilder<T> {
         Self::default()
     }
 
-    /// Enters a route. A route for any method and one for a certain method do not conflict: the latter is more specific.
+    /// Enters a route. A route for any method and one for a certain method do not conflict: the latter is more
+    /// specific.
     ///
     /// # Errors
     /// The same route is there already; `value` is dropped and nothing has changed.

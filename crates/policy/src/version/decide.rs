@@ -6,7 +6,8 @@ use super::LifecyclePlan;
 pub enum Decision {
     /// `deprecated`: the date has passed, so the request is counted as one that has to move.
     Serve { deprecated: bool },
-    /// Refuse, 503 `version_brownout`; `retry_after_s` (at least 1) is when the last of the windows that refuse this request ends.
+    /// Refuse, 503 `version_brownout`. `retry_after_s` (at least 1) are the seconds until the last of the windows that
+    /// refuse this request ends.
     Brownout { retry_after_s: u32 },
     /// Refuse for good, 410 `version_retired`.
     Retired,
