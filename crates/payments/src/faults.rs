@@ -231,6 +231,13 @@ pub(crate) struct Plan {
     pub(crate) last: Option<bool>,
 }
 
+impl Plan {
+    /// If a reset takes the connection with it: always, unless only a stream of HTTP/2 was asked for.
+    pub(crate) fn resets_link(&self, is_h2: bool) -> bool {
+        !(is_h2 && self.reset.is_some_and(|reset| reset.stream_only))
+    }
+}
+
 impl Faults {
     pub(crate) fn new(gate: Gate) -> Self {
         let jitter = fastrand::Rng::with_seed(JITTER_SEED);

@@ -233,10 +233,8 @@ impl Service {
 
         self.faults.hang_over(Some(path)).await;
         wait_as_planned(&plan).await;
-        let reset = plan.reset;
-        let reset_link = !(is_h2 && reset.is_some_and(|reset| reset.stream_only));
-        if reset.is_some_and(|reset| reset.at == ResetPoint::OnArrival) {
-            return Err(cut(&link, reset_link));
+        if plan.reset.is_some_and(|reset| reset.at == ResetPoint::OnArrival) {
+            return Err(cut(&link, plan.resets_link(is_h2)));
         }
         let response = match plan.status {
             Some(status) if !status.after_effect => Err(overridden(status)),
@@ -247,27 +245,8 @@ impl Service {
             None => self.work(&parts, body, found, link.number).await,
         };
         let response = response.unwrap_or_else(|refused| problem(&refused));
-        let mut response = self.dress(response, &parts, &link, Some(flight));
-        let empty = hyper::body::Body::is_end_stream(response.body());
-        match reset.map(|reset| reset.at) {
-            Some(ResetPoint::MidBody) if !empty => response.body_mut().cut_in_middle(reset_link),
-            Some(ResetPoint::BeforeHead | ResetPoint::MidBody) => return Err(cut(&link, reset_link)),
-            Some(ResetPoint::InHead) => link.reset_in_head(),
-            Some(ResetPoint::OnArrival) | None if plan.garbage => link.answer_garbage(),
-            Some(ResetPoint::OnArrival) | None => {}
-        }
-        if let Some(slow) = plan.slow_body {
-            response.body_mut().slow(slow);
-        }
-        match plan.last {
-            Some(_) if is_h2 => link.go_away.notify_one(),
-            Some(true) => {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Some(false) => response.body_mut().close_link_at_end(),
-            None => {}
-        }
-        Ok(response)
+        let response = self.dress(response, &parts, &link, Some(flight));
+        spoil(response, &plan, &link, is_h2)
     }
 
     async fn administer(
@@ -344,6 +323,37 @@ async fn wait_as_planned(plan: &Plan) {
 /// Returns when the service is to stop; the sender lives as long as the service.
 async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Lets an answer go out as the plan says: whole, cut, as garbage, slowly, or as the last of its connection.
+fn spoil(
+    mut response: Response<Answer>,
+    plan: &Plan,
+    link: &Link,
+    is_h2: bool,
+) -> Result<Response<Answer>, Cut> {
+    let reset_link = plan.resets_link(is_h2);
+    let empty = hyper::body::Body::is_end_stream(response.body());
+    match plan.reset.map(|reset| reset.at) {
+        Some(ResetPoint::MidBody) if !empty => response.body_mut().cut_in_middle(reset_link),
+        // There is no middle of nothing.
+        Some(ResetPoint::BeforeHead | ResetPoint::MidBody) => return Err(cut(link, reset_link)),
+        Some(ResetPoint::InHead) => link.reset_in_head(),
+        Some(ResetPoint::OnArrival) | None if plan.garbage => link.answer_garbage(),
+        Some(ResetPoint::OnArrival) | None => {}
+    }
+    if let Some(slow) = plan.slow_body {
+        response.body_mut().slow(slow);
+    }
+    match plan.last {
+        Some(_) if is_h2 => link.go_away.notify_one(),
+        Some(true) => {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Some(false) => response.body_mut().close_link_at_end(),
+        None => {}
+    }
+    Ok(response)
 }
 
 fn cut(link: &Link, reset_link: bool) -> Cut {
