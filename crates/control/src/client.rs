@@ -165,18 +165,31 @@ pub async fn call(
     token: Option<&Token>,
     body: Vec<u8>,
 ) -> Result<(StatusCode, Vec<u8>), CallError> {
-    call_within(CALL_MAX, admin, method, path, token, body).await
+    call_within(Bounds::default(), admin, method, path, token, body).await
+}
+
+/// The bounds of one call: tests use smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) whole: Duration,
+    pub(crate) answer_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { whole: CALL_MAX, answer_bytes: ANSWER_BYTES_MAX }
+    }
 }
 
 pub(crate) async fn call_within(
-    whole: Duration,
+    bounds: Bounds,
     admin: &AdminAddress,
     method: Method,
     path: &str,
     token: Option<&Token>,
     body: Vec<u8>,
 ) -> Result<(StatusCode, Vec<u8>), CallError> {
-    let deadline = Instant::now() + whole;
+    let deadline = Instant::now() + bounds.whole;
     let request = request(admin, method, path, token, body)?;
     let stream = match timeout_at(deadline, connect(admin)).await {
         Ok(connected) => connected,
@@ -184,9 +197,9 @@ pub(crate) async fn call_within(
     };
     let stream = stream.map_err(|error| CallError::NotReachable { address: admin.clone(), error })?;
     let no_answer = |reason| CallError::NoAnswer { address: admin.clone(), reason };
-    match timeout_at(deadline, exchange(stream, request)).await {
+    match timeout_at(deadline, exchange(stream, request, bounds.answer_bytes)).await {
         Ok(answer) => answer.map(|(status, body)| (status, body.into())).map_err(no_answer),
-        Err(_) => Err(no_answer(format!("nothing complete within {} s", whole.as_secs()))),
+        Err(_) => Err(no_answer(format!("nothing complete within {} s", bounds.whole.as_secs()))),
     }
 }
 
@@ -242,14 +255,18 @@ async fn connect(admin: &AdminAddress) -> io::Result<TcpStream> {
     Err(last)
 }
 
-async fn exchange(stream: TcpStream, request: Request<Body>) -> Result<(StatusCode, Bytes), String> {
+async fn exchange(
+    stream: TcpStream,
+    request: Request<Body>,
+    bytes_max: usize,
+) -> Result<(StatusCode, Bytes), String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let answer = async move {
         // The sender is dropped at the end of this block, which lets the connection end.
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
-        let body = to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX).await;
+        let body = to_bytes(Body::new(response.into_body()), bytes_max).await;
         Ok((status, body.map_err(|error| error.to_string())?))
     };
     // What goes wrong with the connection is seen by the answer too.

@@ -123,22 +123,15 @@ async fn drive(
             .serve_connection(TokioIo::new(stream), service)
     );
     let mut cut = pin!(sleep(limits.exchange));
-    let (mut used, mut draining) = (false, false);
+    let mut draining = false;
     loop {
         tokio::select! {
             biased;
             // A failure here is the client's: it left, or sent what is no HTTP.
             _ = connection.as_mut() => return,
-            () = began.notified() => {
-                used = true;
-                cut.as_mut().reset(Instant::now() + limits.exchange);
-            }
+            () = began.notified() => cut.as_mut().reset(Instant::now() + limits.exchange),
             () = cut.as_mut() => return,
             _ = closing.changed(), if !draining => {
-                // A connection that never carried a request would be waited for until its head timer ends it.
-                if !used {
-                    return;
-                }
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -1,10 +1,13 @@
+use std::future::pending;
 use std::io::ErrorKind;
-use std::sync::Mutex;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{Answer, Fake, Reload, SECRET, Server, head, soon};
 use crate::ControlConfig;
@@ -154,7 +157,10 @@ async fn a_reload_outlives_its_caller_and_runs_alone() {
 #[tokio::test]
 async fn a_shutdown_lets_answers_finish_and_closes_the_rest() {
     let engine = Fake { reload: Mutex::new(Reload::Waits), ..Fake::default() };
-    let mut server = Server::start(engine).await;
+    // Timers so long that none of them can be what closes the connections.
+    let long = Duration::from_secs(600);
+    let limits = Limits { head: long, drain: long, exchange: long, ..Limits::default() };
+    let mut server = Server::within(limits, engine).await;
     let (mut fresh, mut idle, mut busy) =
         (server.connect().await, server.connect().await, server.connect().await);
     exchange(&mut idle).await;
@@ -192,6 +198,16 @@ async fn the_listener_stays_on_loopback() {
         let config = ControlConfig { listen: listen.parse().unwrap(), token_file: "unused".into() };
         assert_eq!(crate::bind(&config).await.unwrap_err().kind(), ErrorKind::InvalidInput, "{listen}");
     }
+    // A listener that somebody else has bound; this one is never opened, so nobody can reach it.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &"0.0.0.0:0".parse::<SocketAddr>().unwrap()).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    let token = Server::start(Fake::default()).await.token.clone();
+    let served = crate::serve(listener, token, Arc::new(Fake::default()), pending());
+    assert_eq!(soon(served).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+
     let config = ControlConfig { listen: "127.0.0.1:0".parse().unwrap(), token_file: "unused".into() };
     assert!(crate::bind(&config).await.is_ok());
 }

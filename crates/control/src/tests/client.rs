@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{Fake, Server, soon};
-use crate::client::{AddressError, AdminAddress, CallError, call, call_within, path_segment};
+use crate::client::{AddressError, AdminAddress, Bounds, CallError, call, call_within, path_segment};
 
 #[test]
 fn addresses_are_read_or_refused() {
@@ -93,10 +93,22 @@ async fn no_answer_is_told_from_not_reachable() {
 async fn a_server_that_never_answers_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = AdminAddress::of(listener.local_addr().unwrap()).unwrap();
-    let whole = Duration::from_millis(50);
-    let given_up = call_within(whole, &address, Method::GET, "/livez", None, Vec::new());
+    let bounds = Bounds { whole: Duration::from_millis(50), ..Bounds::default() };
+    let given_up = call_within(bounds, &address, Method::GET, "/livez", None, Vec::new());
     let error = soon(given_up).await.unwrap_err();
     assert!(matches!(error, CallError::NoAnswer { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_over_the_bound_is_refused() {
+    let server = Server::start(Fake::default()).await;
+    let address = AdminAddress::of(server.address).unwrap();
+    // {"live":true}
+    for (answer_bytes, taken) in [(0, false), (12, false), (13, true)] {
+        let bounds = Bounds { answer_bytes, ..Bounds::default() };
+        let answer = soon(call_within(bounds, &address, Method::GET, "/livez", None, Vec::new())).await;
+        assert_eq!(answer.is_ok(), taken, "{answer_bytes}: {answer:?}");
+    }
 }
 
 #[tokio::test]
