@@ -6,7 +6,7 @@
 //! - The listener is on loopback. Whoever can open a connection to it is still nobody: admin paths ask for the
 //!   token, and a browser that was tricked into calling is refused by its `Host` and `Origin` headers.
 //! - Connections, heads, bodies, waits and the shutdown are bounded; the numbers stand in [`limits`].
-//! - Every refusal is a problem document made in [`problem`]; handlers only say which one.
+//! - Every refusal is a problem document made in the module `problem`; handlers only say which one.
 
 mod body;
 pub mod client;
