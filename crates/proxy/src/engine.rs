@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use mainstay_core::clock::Clock;
 use mainstay_core::random::Random;
-use mainstay_telemetry::{EventLog, LogWriter, RecentRing, Registry};
+use mainstay_telemetry::{EventLog, LogQueue, RecentRing, Registry};
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
@@ -30,16 +30,12 @@ pub struct Parts {
     pub snapshot: Arc<Snapshot>,
     /// Sockets by listener: its name, one socket per worker.
     pub listeners: Vec<(Arc<str>, Vec<std::net::TcpListener>)>,
-    /// How many threads.
-    pub workers: usize,
     /// Metrics.
     pub registry: Arc<Registry>,
-    /// The access log.
-    pub log: LogWriter,
     /// Operational events.
     pub events: EventLog,
-    /// Recent requests, one end per worker.
-    pub recent: Vec<RecentRing>,
+    /// For each worker its queue of the access log and its ring of recent requests.
+    pub seats: Vec<(LogQueue, RecentRing)>,
     /// The date.
     pub clock: Clock,
 }
@@ -53,12 +49,13 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Starts one thread per worker.
+    /// Starts one thread per seat.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub fn start(parts: Parts) -> io::Result<Self> {
-        let Parts { snapshot, listeners, workers, registry, log, events, recent, clock } = parts;
+        let Parts { snapshot, listeners, registry, events, seats, clock } = parts;
+        let workers = seats.len();
         let names: Vec<_> = listeners.iter().map(|(name, _)| Arc::clone(name)).collect();
         let (ports, inboxes): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| {
@@ -88,11 +85,11 @@ impl DataPlane {
             }
         }
         let mut threads = Vec::with_capacity(workers);
-        for (index, ((inbox, sockets), recent)) in inboxes.into_iter().zip(by_worker).zip(recent).enumerate()
+        for (index, ((inbox, sockets), (log, recent))) in inboxes.into_iter().zip(by_worker).zip(seats).enumerate()
         {
             let seat =
                 Seat { index, shared: Arc::clone(&shared), inbox, sockets, recent, stop: stop.subscribe() };
-            let (registry, log) = (Arc::clone(&registry), log.worker());
+            let registry = Arc::clone(&registry);
             let run = move || run_worker(seat, &registry, log);
             threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }
@@ -146,7 +143,7 @@ struct Seat {
     stop: watch::Receiver<bool>,
 }
 
-fn run_worker(seat: Seat, registry: &Arc<Registry>, log: mainstay_telemetry::LogQueue) {
+fn run_worker(seat: Seat, registry: &Arc<Registry>, log: LogQueue) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = match runtime {

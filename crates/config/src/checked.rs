@@ -1,0 +1,278 @@
+//! The configuration after every check: names resolved, defaults applied, units parsed.
+//!
+//! Nothing here can be wrong any more, so whoever lowers it to a running plan has no errors to report.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checked {
+    /// The file that was loaded, and all that it included or referred to.
+    pub sources: Vec<PathBuf>,
+    /// SHA-256 over the content of all sources and substituted values, lower-case hex.
+    pub digest: String,
+    /// The data plane's own settings.
+    pub server: Server,
+    /// The control listener.
+    pub control: Control,
+    /// `portal.public_url` without a trailing slash: base of problem types and guide links.
+    pub public_url: Option<String>,
+    /// By name.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// By name.
+    pub apis: BTreeMap<String, Api>,
+    /// Telemetry.
+    pub log: Log,
+}
+
+/// `server`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Server {
+    /// At least one address, without duplicates.
+    pub listen: Vec<SocketAddr>,
+    /// `None`: one per core.
+    pub workers: Option<usize>,
+    /// `server.http2.streams_max`.
+    pub http2_streams_max: u32,
+    /// `server.http2.window`, bytes: of a stream; the connection's is twice this.
+    pub http2_window: u32,
+    /// `server.limits`.
+    pub limits: Limits,
+    /// `server.trusted_proxies` as networks.
+    pub trusted_proxies: Vec<Network>,
+    /// `server.health_path`.
+    pub health_path: Option<String>,
+    /// `server.shutdown.delay`.
+    pub shutdown_delay: Duration,
+    /// `server.shutdown.drain`.
+    pub shutdown_drain: Duration,
+    /// `server.node.name`, `auto` resolved to the host's name.
+    pub node_name: String,
+    /// `server.node.region`.
+    pub node_region: Option<String>,
+}
+
+/// An address or a network in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its first address.
+    pub address: IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
+
+/// `server.limits`. Sizes in bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_client: usize,
+    /// `None`: off.
+    pub connection_age: Option<Duration>,
+    pub header_bytes: usize,
+    pub headers: usize,
+    pub uri_bytes: usize,
+    pub body: u64,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub requests_in_flight: usize,
+}
+
+/// `control`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Control {
+    /// Loopback only, as long as there is no TLS.
+    pub listen: SocketAddr,
+    /// Absolute, or relative to the working directory, ready to be opened.
+    pub token_file: PathBuf,
+}
+
+/// `upstreams.*` with `upstream_defaults` under it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    pub name: String,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    pub protocol: Protocol,
+    pub host: HostHeader,
+    pub pool: Pool,
+    pub timeouts: UpstreamTimeouts,
+}
+
+/// One endpoint. Only plain HTTP as long as there is no TLS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// As written, for people.
+    pub display: String,
+    /// A host name or an address literal (IPv6 without brackets).
+    pub host: String,
+    pub port: u16,
+    /// `dns:name:port`: each address the name resolves to is used; else the first that connects.
+    pub all_addresses: bool,
+    /// 1 to 1000.
+    pub weight: u32,
+}
+
+/// `upstreams.*.protocol`. Without TLS there is no ALPN: `auto` means HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    Http1,
+    H2,
+}
+
+/// `upstreams.*.host`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostHeader {
+    Endpoint,
+    Preserve,
+    Name(String),
+}
+
+/// `upstreams.*.pool`, per endpoint over all workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    pub connections_max: usize,
+    pub idle_max: usize,
+    pub idle_timeout: Duration,
+    pub lifetime_max: Duration,
+    pub wait: Duration,
+}
+
+/// `upstreams.*.timeouts`. `None`: off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamTimeouts {
+    pub connect: Duration,
+    pub attempt: Option<Duration>,
+    pub total: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub settle: Duration,
+}
+
+/// `apis.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Api {
+    pub name: String,
+    pub owner: Option<String>,
+    /// At least one.
+    pub hosts: Vec<String>,
+    /// Without a trailing slash; empty for none.
+    pub base_path: String,
+    pub cors: Option<Cors>,
+    /// By name; at least one.
+    pub versions: BTreeMap<String, Version>,
+}
+
+/// `apis.*.cors`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cors {
+    /// Exact origins, lower case; `*` alone allows any (never with credentials).
+    pub origins: Vec<String>,
+    pub credentials: bool,
+    /// Response headers that scripts may read, beside those the engine sets.
+    pub expose: Vec<String>,
+    /// Request headers that scripts may send; empty: what the preflight asks for.
+    pub headers: Vec<String>,
+    pub max_age: Duration,
+}
+
+/// `apis.*.versions.*`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Version {
+    pub name: String,
+    pub upstream: Arc<Upstream>,
+    pub lifecycle: Lifecycle,
+    /// All that is served, at least one.
+    pub operations: Vec<Operation>,
+}
+
+/// `apis.*.versions.*.lifecycle`. Dates are Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    pub deprecated_s: Option<i64>,
+    pub sunset_s: Option<i64>,
+    pub successor: Option<String>,
+    /// A URL, ready for a Link header (`{portal.public_url}/guides/STEM` for files).
+    pub guide: Option<String>,
+    pub brownouts: Vec<Brownout>,
+}
+
+/// One window of `brownouts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Brownout {
+    pub from_s: i64,
+    pub until_s: i64,
+    /// 0.0 to 1.0.
+    pub share: f64,
+}
+
+/// One operation of one version, everything decided.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operation {
+    /// The operationId, or `METHOD /path` where there is none.
+    pub name: String,
+    /// Upper case, or `*` for any.
+    pub method: String,
+    /// The whole template: base path, version and path.
+    pub template: String,
+    /// How many bytes of `template` stand before the path as the document or the entry writes it: base path and
+    /// version, or the base path alone (possibly empty) where the document's own paths carry the version.
+    pub prefix_bytes: usize,
+    /// Send the path without those bytes.
+    pub strip_prefix: bool,
+    /// Bytes.
+    pub body_max: u64,
+    pub timeouts: OperationTimeouts,
+    /// Who may call it.
+    pub auth: Auth,
+    /// The operation's own sunset, which outlives or shortens the version's.
+    pub sunset_s: Option<i64>,
+}
+
+/// Who may call an operation. More ways come with identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Auth {
+    None,
+}
+
+/// The upstream's timeouts with those of defaults, class and operation over them. `None`: off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperationTimeouts {
+    pub connect: Duration,
+    pub attempt: Option<Duration>,
+    pub total: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub settle: Duration,
+}
+
+/// `telemetry.log`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    pub format: LogFormat,
+    pub output: LogOutput,
+    /// 0.0 to 1.0: the share of successful requests (status below 400, nothing in the trail) that are logged.
+    pub sample_success: f64,
+    /// Names of access log fields whose values are replaced by `[redacted]`.
+    pub redact: Vec<String>,
+}
+
+/// `telemetry.log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// `telemetry.log.output`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogOutput {
+    Stdout,
+    None,
+    /// Reopened on SIGHUP.
+    File(PathBuf),
+}

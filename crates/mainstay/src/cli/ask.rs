@@ -1,0 +1,213 @@
+//! Commands that ask a running engine over its admin API.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use http::{Method, StatusCode};
+use mainstay_config::Options;
+use mainstay_control::client::{AdminAddress, call, path_segment};
+use mainstay_control::token::Token;
+use mainstay_core::clock::Clock;
+use serde_json::Value;
+
+use super::{Common, NO, NOT_REACHABLE, OutputFormat, complain, say};
+
+/// Where a running engine is and what opens it.
+struct Admin {
+    address: AdminAddress,
+    token: Token,
+}
+
+/// An answer, or the exit code of not having one.
+type Answer = Result<(StatusCode, Value), u8>;
+
+fn admin(common: &Common) -> Result<Admin, u8> {
+    let usage = |error: &dyn std::fmt::Display| {
+        complain(&format!("mainstay: {error}\n"));
+        2
+    };
+    let (address, token_file) = match (&common.admin, &common.token_file) {
+        (Some(url), Some(file)) => (AdminAddress::parse(url).map_err(|e| usage(&e))?, file.clone()),
+        (Some(_), None) => return Err(usage(&"--admin needs --token-file")),
+        (None, token_file) => {
+            let options = Options { now_s: Clock::System.now().seconds(), allow_missing_env: true, ..Options::default() };
+            let outcome = mainstay_config::load(&common.config, &options);
+            let Some(checked) = outcome.checked else {
+                complain(&mainstay_config::render_text(&outcome.problems));
+                complain("mainstay: the configuration does not tell where the engine is; use --admin and --token-file\n");
+                return Err(2);
+            };
+            let address = AdminAddress::of(checked.control.listen).map_err(|e| usage(&e))?;
+            (address, token_file.clone().unwrap_or(checked.control.token_file))
+        }
+    };
+    let token = Token::load(&token_file).map_err(|error| {
+        complain(&format!("mainstay: {error}\n"));
+        NOT_REACHABLE
+    })?;
+    Ok(Admin { address, token })
+}
+
+fn ask(common: &Common, method: Method, path: &str) -> Answer {
+    let admin = admin(common)?;
+    let unreachable = |error: &dyn std::fmt::Display| {
+        complain(&format!("mainstay: {error}\n"));
+        NOT_REACHABLE
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| unreachable(&e))?;
+    let answer = runtime.block_on(call(&admin.address, method, path, Some(&admin.token), Vec::new()));
+    let (status, body) = answer.map_err(|e| unreachable(&e))?;
+    if status == StatusCode::UNAUTHORIZED {
+        complain("mainstay: the engine does not take this token; is it the right token file?\n");
+        return Err(NO);
+    }
+    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Ok((status, value))
+}
+
+fn show(common: &Common, value: &Value, text: impl FnOnce(&Value) -> String) {
+    match common.output {
+        OutputFormat::Json => say(&format!("{value}\n")),
+        OutputFormat::Text => say(&text(value)),
+    }
+}
+
+/// Has the engine load its configuration again.
+pub(super) fn reload(common: &Common) -> u8 {
+    match ask(common, Method::POST, "/admin/v1/reload") {
+        Ok((StatusCode::OK, value)) => {
+            show(common, &value, |v| format!("loaded: generation {}, digest {}\n", v["generation"], text(&v["digest"])));
+            0
+        }
+        Ok((_, value)) => {
+            show(common, &value, |v| {
+                let mut lines = String::from("refused; the old configuration goes on:\n");
+                for problem in v["problems"].as_array().into_iter().flatten() {
+                    lines.push_str(&format!(
+                        "  {}:{}:{}: {}\n",
+                        text(&problem["file"]),
+                        problem["line"],
+                        problem["column"],
+                        text(&problem["message"])
+                    ));
+                }
+                lines
+            });
+            NO
+        }
+        Err(code) => code,
+    }
+}
+
+/// Shows versions and their callers.
+pub(super) fn versions(common: &Common) -> u8 {
+    list(common, "/admin/v1/versions", |item| {
+        let mut line = format!("{} {}  {}", text(&item["api"]), text(&item["version"]), text(&item["state"]));
+        for key in ["deprecated", "sunset", "successor"] {
+            if let Some(value) = item[key].as_str() {
+                line.push_str(&format!("  {key} {value}"));
+            }
+        }
+        line.push('\n');
+        for caller in item["callers"].as_array().into_iter().flatten() {
+            line.push_str(&format!("    {} requests from {}\n", caller["requests"], text(&caller["caller"])));
+        }
+        if item["others"].as_u64().is_some_and(|n| n > 0) {
+            line.push_str(&format!("    {} requests from others\n", item["others"]));
+        }
+        line
+    })
+}
+
+/// Shows upstreams and their endpoints.
+pub(super) fn upstreams(common: &Common) -> u8 {
+    list(common, "/admin/v1/upstreams", |item| {
+        let mut lines = format!("{}\n", text(&item["upstream"]));
+        for endpoint in item["endpoints"].as_array().into_iter().flatten() {
+            let addresses: Vec<_> = endpoint["addresses"].as_array().into_iter().flatten().map(text).collect();
+            lines.push_str(&format!(
+                "    {}  [{}]  {} of {} connections, {} requests\n",
+                text(&endpoint["endpoint"]),
+                addresses.join(", "),
+                endpoint["connections"],
+                endpoint["connections_max"],
+                endpoint["in_flight"],
+            ));
+        }
+        lines
+    })
+}
+
+fn list(common: &Common, path: &str, line: impl Fn(&Value) -> String) -> u8 {
+    match ask(common, Method::GET, path) {
+        Ok((StatusCode::OK, value)) => {
+            show(common, &value, |v| v["items"].as_array().into_iter().flatten().map(line).collect());
+            0
+        }
+        Ok((status, _)) => {
+            complain(&format!("mainstay: the engine answered {status}\n"));
+            NO
+        }
+        Err(code) => code,
+    }
+}
+
+/// Says what happened to a recent request.
+pub(super) fn request(common: &Common, id: &str) -> u8 {
+    match ask(common, Method::GET, &format!("/admin/v1/requests/{}", path_segment(id))) {
+        Ok((StatusCode::OK, value)) => {
+            show(common, &value, |v| {
+                let fields = v.as_object().into_iter().flatten();
+                fields.map(|(key, value)| format!("{key:14} {}\n", text(value))).collect()
+            });
+            0
+        }
+        Ok((status, _)) => {
+            let why = if status == StatusCode::NOT_FOUND {
+                "the engine does not remember this request: it keeps recent failures, and a sample of the rest"
+            } else {
+                "the engine refused to answer"
+            };
+            complain(&format!("mainstay: {why}\n"));
+            NO
+        }
+        Err(code) => code,
+    }
+}
+
+/// Prints what a configuration would change.
+pub(super) fn plan(common: &Common, file: Option<PathBuf>) -> u8 {
+    let path = file.unwrap_or_else(|| common.config.clone());
+    let options = Options { now_s: Clock::System.now().seconds(), ..Options::default() };
+    let outcome = mainstay_config::load(&path, &options);
+    let Some(checked) = outcome.checked else {
+        super::check::report(common, &outcome.problems, false);
+        return NO;
+    };
+    let running = match ask(common, Method::GET, "/admin/v1/config") {
+        Ok((StatusCode::OK, value)) => value,
+        Ok((status, _)) => {
+            complain(&format!("mainstay: the engine answered {status}\n"));
+            return NO;
+        }
+        Err(code) => return code,
+    };
+    let old: BTreeMap<String, serde_json::Map<String, Value>> =
+        serde_json::from_value(running["operations"].clone()).unwrap_or_default();
+    let changes = mainstay_config::diff(&old, &mainstay_config::effective(&checked));
+    let loosens = changes.iter().any(|c| c.loosens);
+    let value = serde_json::json!({ "loosens": loosens, "changes": changes });
+    show(common, &value, |_| {
+        if changes.is_empty() {
+            return "no change\n".into();
+        }
+        changes.iter().map(|change| format!("{change}\n")).collect()
+    });
+    if loosens { NO } else { 0 }
+}
+
+/// A JSON value as people read it.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,285 @@
+//! The parts are put together and started; later they are drained and stopped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mainstay_config::checked::{Checked, LogOutput};
+use mainstay_config::Published;
+use mainstay_control::token::{Token, TokenError};
+use mainstay_core::clock::{Clock, monotonic};
+use mainstay_core::units::show_date;
+use mainstay_proxy::engine::{DataPlane, Parts, bind};
+use mainstay_proxy::forward::resolve;
+use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent, Registry};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::lower::{self, Defect};
+use crate::reload::{ControlSide, Handle, Loader};
+use crate::{last_good, report};
+
+/// What one worker's queue of the access log may hold.
+const LOG_QUEUE_BYTES: usize = 1 << 20;
+/// How long the log may take to write what is queued at the end.
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Descriptors for everything that is no connection.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// What an engine is started with, beside its configuration.
+pub struct Start {
+    /// The configuration.
+    pub checked: Checked,
+    /// Dates that were published before; they may only move later.
+    pub published: Published,
+    /// Where to load the configuration again from; `None`: it cannot be reloaded.
+    pub loader: Option<Loader>,
+    /// The date.
+    pub clock: Clock,
+    /// Where events go.
+    pub events: Output,
+    /// Set when this is the last good configuration because the file is bad.
+    pub fell_back: Option<FellBack>,
+}
+
+/// Why an engine starts from its last good configuration.
+pub struct FellBack {
+    /// When that was loaded, Unix seconds.
+    pub loaded_at_s: i64,
+    /// Errors that the file has.
+    pub problems: usize,
+    /// The first of them.
+    pub first: String,
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address} ({key}): {error}. Is another engine running? Choose another address.")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Where it is configured.
+        key: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The log's output cannot be opened.
+    #[error("cannot open the log output (telemetry.log.output): {0}")]
+    Log(io::Error),
+    /// Threads cannot be started.
+    #[error("cannot start: {0}")]
+    Threads(io::Error),
+    /// See [`Defect`].
+    #[error(transparent)]
+    Defect(#[from] Defect),
+}
+
+/// A running engine.
+pub struct Engine {
+    /// What it can be asked.
+    pub handle: Arc<Handle>,
+    /// The addresses it listens on, ports resolved.
+    pub listen: Vec<SocketAddr>,
+    /// The control listener's address.
+    pub control: SocketAddr,
+    /// Whether the admin token was made now.
+    pub token_created: bool,
+    plane: DataPlane,
+    control_task: JoinHandle<io::Result<()>>,
+    stop_control: watch::Sender<bool>,
+    drain_within: Duration,
+    delay: Duration,
+}
+
+impl Engine {
+    /// Starts. Runs on a tokio runtime, which becomes the control side's.
+    ///
+    /// # Errors
+    /// Nothing runs then; see [`StartError`].
+    pub async fn start(start: Start) -> Result<Self, StartError> {
+        let Start { checked, published, loader, clock, events, fell_back } = start;
+        let registry = Registry::new();
+        let events = EventLog::start(events, &registry, EventClock::system()).map_err(StartError::Log)?;
+        let log = LogWriter::start(output(&checked.log.output), LOG_QUEUE_BYTES).map_err(StartError::Log)?;
+        log.report_to(&events);
+        log.observe(&registry);
+        let (token, token_created) = Token::load_or_create(&checked.control.token_file)?;
+        let control_listener = bind_control(checked.control.listen).await?;
+        let control = control_listener.local_addr().map_err(StartError::Threads)?;
+
+        let workers = checked.server.workers.unwrap_or_else(available_workers);
+        let (listen, listeners) = bind_all(&checked, workers)?;
+        raise_descriptor_limit(&checked, &events);
+        let snapshot = Arc::new(lower::lower(&checked, 1, &registry, None)?);
+        let recent = Recent::new();
+        let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
+        let plane = DataPlane::start(Parts {
+            snapshot: Arc::clone(&snapshot),
+            listeners,
+            registry: Arc::clone(&registry),
+            events: events.clone(),
+            seats,
+            clock: clock.clone(),
+        })
+        .map_err(StartError::Threads)?;
+        let endpoints: Vec<_> = snapshot.upstreams.iter().flat_map(|u| &u.shared.endpoints).cloned().collect();
+        resolve::start(&endpoints, &events, &tokio::runtime::Handle::current());
+        let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
+        let shared = Arc::clone(&plane.shared);
+        report::observe(&registry, &shared);
+        let handle = Handle::new(checked, published, loader, registry, events, log, recent, shared);
+        let (stop_control, stopped) = watch::channel(false);
+        let control_task = tokio::spawn({
+            let engine = Arc::new(ControlSide(Arc::clone(&handle)));
+            mainstay_control::serve(control_listener, token, engine, wait_for(stopped))
+        });
+        let engine =
+            Self { handle, listen, control, token_created, plane, control_task, stop_control, drain_within, delay };
+        engine.announce(workers, fell_back.as_ref());
+        Ok(engine)
+    }
+
+    fn announce(&self, workers: usize, fell_back: Option<&FellBack>) {
+        self.handle.set_ready(true);
+        let listen: Vec<_> = self.listen.iter().map(ToString::to_string).collect();
+        let loaded = self.handle.loaded_now();
+        self.handle.events.emit(&Event::Started {
+            listen: &listen.join(" "),
+            config: &loaded.digest,
+            workers: workers as u64,
+        });
+        if let Some(fell_back) = fell_back {
+            self.handle.events.emit(&Event::LastGoodUsed {
+                digest: &loaded.digest,
+                loaded_at: &show_date(fell_back.loaded_at_s),
+                problems: fell_back.problems as u64,
+                first: &fell_back.first,
+            });
+        }
+    }
+
+    /// Not ready, delay, drain, stop. `true`: everything that ran was finished.
+    pub async fn shut_down(self, reason: &str) -> bool {
+        let began = monotonic();
+        self.handle.set_ready(false);
+        let (requests, connections) = self.plane.running();
+        let event = Event::Draining { reason, connections: connections as u64, requests: requests as u64 };
+        self.handle.events.emit(&event);
+        tokio::time::sleep(self.delay).await;
+        self.plane.drain();
+        let drained = self.plane.drained(self.drain_within).await;
+        let cut_short = if drained { 0 } else { self.plane.running().0 };
+        let duration_ms = began.elapsed().as_millis() as u64;
+        self.handle.events.emit(&Event::Drained { duration_ms, cut_short: cut_short as u64 });
+        self.stop().await;
+        drained
+    }
+
+    /// Ends at once; what runs is cut off.
+    pub async fn stop(self) {
+        let Self { handle, plane, stop_control, control_task, .. } = self;
+        let joined = tokio::task::spawn_blocking(move || plane.stop()).await;
+        stop_control.send_replace(true);
+        let _ = (control_task.await, joined);
+        let dropped = tokio::task::spawn_blocking(move || handle.log.flush_and_stop(LOG_FLUSH_MAX)).await;
+        drop(dropped);
+    }
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    // An error means that the engine itself is gone, which is a reason to stop as well.
+    let _ = stopped.wait_for(|s| *s).await;
+}
+
+/// One worker per core that this process may use, cgroup limits included.
+fn available_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+async fn bind_control(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    let key = "control.listen";
+    tokio::net::TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, key, error })
+}
+
+type Listeners = Vec<(Arc<str>, Vec<std::net::TcpListener>)>;
+
+fn bind_all(checked: &Checked, workers: usize) -> Result<(Vec<SocketAddr>, Listeners), StartError> {
+    let mut addresses = Vec::new();
+    let mut listeners = Vec::new();
+    for address in &checked.server.listen {
+        let bound = bind(*address, workers);
+        let (bound, sockets) =
+            bound.map_err(|error| StartError::Bind { address: *address, key: "server.listen", error })?;
+        addresses.push(bound);
+        listeners.push((Arc::from(address.to_string()), sockets));
+    }
+    Ok((addresses, listeners))
+}
+
+/// The access log's output as telemetry knows it.
+pub fn output(output: &LogOutput) -> Output {
+    match output {
+        LogOutput::Stdout => Output::Stdout,
+        LogOutput::None => Output::None,
+        LogOutput::File(path) => Output::File(path.clone()),
+    }
+}
+
+/// Raises the soft limit of open files to the hard one and says so when that is not enough.
+fn raise_descriptor_limit(checked: &Checked, events: &EventLog) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        // The old limit stays, and the comparison below says whether that matters.
+    }
+    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let upstream: usize = checked.upstreams.values().map(|u| u.endpoints.len() * u.pool.connections_max).sum();
+    let needed = checked.server.limits.connections as u64 + upstream as u64 + DESCRIPTORS_BESIDE;
+    if current < needed {
+        events.emit(&Event::DescriptorLimit { limit: current, needed });
+    }
+}
+
+/// Loads the configuration for a start, and falls back to the last good one when it is bad.
+pub struct Loaded {
+    /// What to start with.
+    pub start: Start,
+    /// Problems that were found; errors among them mean that the last good one is used.
+    pub problems: Vec<mainstay_config::Problem>,
+}
+
+/// Loads for a start.
+///
+/// # Errors
+/// The problems, when there is nothing to fall back to.
+pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<mainstay_config::Problem>> {
+    let remembered = last_good::load(&last_good::path_for(&path)).ok().flatten();
+    let published = remembered.as_ref().map(|r| r.published.clone()).unwrap_or_default();
+    let loader = Loader::new(path);
+    let outcome = loader.load(&published, clock.now());
+    let (checked, fell_back) = match (outcome.checked, remembered) {
+        (Some(checked), _) => (checked, None),
+        (None, Some(last)) => {
+            let errors: Vec<_> = outcome.problems.iter().filter(|p| p.is_error()).collect();
+            let first = errors.first().map(|p| p.message.clone()).unwrap_or_default();
+            (last.checked, Some(FellBack { loaded_at_s: last.loaded_at_s, problems: errors.len(), first }))
+        }
+        (None, None) => return Err(outcome.problems),
+    };
+    let start = Start { checked, published, loader: Some(loader), clock, events: Output::Stderr, fell_back };
+    Ok(Loaded { start, problems: outcome.problems })
+}
+
+/// How many requests are under way, for tests and the demo's last line.
+pub fn requests_under_way(handle: &Handle) -> usize {
+    handle.shared.requests.load(Ordering::Relaxed)
+}

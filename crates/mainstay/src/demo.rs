@@ -1,0 +1,167 @@
+//! `mainstay demo`: a payments service with two versions, two instances of it, and the engine in front.
+//!
+//! Everything is real: the service listens on ports of its own, the configuration is a file that can be read and
+//! changed (SIGHUP reloads it), version 1 is deprecated and has a date to go. What is taken already is
+//! replaced by a free port.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mainstay_config::Published;
+use mainstay_core::clock::Clock;
+use mainstay_core::units::show_date;
+use mainstay_payments::traffic::{self, Summary};
+use mainstay_payments::{Ledger, Running, Service, sample_curl};
+use mainstay_telemetry::Output;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::compose::{Engine, Start, StartError};
+use crate::reload::Loader;
+
+/// Ports that are tried first.
+const PORTS: Ports = Ports { engine: 8080, control: 9090, services: [9001, 9002] };
+/// Requests per second of `--traffic`.
+const TRAFFIC_PER_S: u32 = 20;
+const DAY_S: i64 = 86_400;
+
+struct Ports {
+    engine: u16,
+    control: u16,
+    services: [u16; 2],
+}
+
+/// Why the demo did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// No port or no temporary folder.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The demo's own configuration does not load, which is a defect.
+    #[error("the demo's own configuration does not load:\n{0}")]
+    Configuration(String),
+    /// The engine did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// The service behind the engine, and the folder with the configuration.
+pub struct Demo {
+    folder: TempDir,
+    services: Vec<Running>,
+    traffic: Option<(JoinHandle<Summary>, watch::Sender<bool>)>,
+}
+
+impl Demo {
+    /// Starts service and engine.
+    ///
+    /// # Errors
+    /// See [`DemoError`].
+    pub async fn start(with_traffic: bool) -> Result<(Self, Engine), DemoError> {
+        let ledger = Ledger::new();
+        let mut services = Vec::new();
+        for (port, name) in PORTS.services.into_iter().zip(["payments-a", "payments-b"]) {
+            services.push(start_service(&ledger, port, name)?);
+        }
+        let folder = tempfile::Builder::new().prefix("mainstay-demo-").tempdir()?;
+        let now = Clock::System.now().seconds();
+        let text = configuration(&services, free_port(PORTS.engine)?, free_port(PORTS.control)?, now);
+        std::fs::write(folder.path().join("payments-v1.yaml"), mainstay_payments::OPENAPI_V1)?;
+        std::fs::write(folder.path().join("payments-v2.yaml"), mainstay_payments::OPENAPI_V2)?;
+        let path = folder.path().join("mainstay.yaml");
+        std::fs::write(&path, text)?;
+        let loader = Loader::new(path);
+        let outcome = loader.load(&Published::default(), Clock::System.now());
+        let Some(checked) = outcome.checked else {
+            return Err(DemoError::Configuration(mainstay_config::render_text(&outcome.problems)));
+        };
+        let engine = Engine::start(Start {
+            checked,
+            published: Published::default(),
+            loader: Some(loader),
+            clock: Clock::System,
+            events: Output::Stderr,
+            fell_back: None,
+        })
+        .await?;
+        let traffic = with_traffic.then(|| {
+            let (stop, stopped) = watch::channel(false);
+            (tokio::spawn(traffic::run(engine.listen[0], TRAFFIC_PER_S, stopped)), stop)
+        });
+        Ok((Self { folder, services, traffic }, engine))
+    }
+
+    /// What was started, and what is worth trying.
+    pub fn introduction(&self, engine: &Engine) -> String {
+        let mut text = String::from("\nMainstay demo\n\n");
+        for service in &self.services {
+            let _ = writeln!(text, "  payments service   http://{}  ({})", service.addr, service.name());
+        }
+        let address = engine.listen[0];
+        let _ = writeln!(text, "  the engine         http://{address}  (v1 deprecated, v2 current)");
+        let _ = writeln!(text, "  control            http://{}  (/metrics, /readyz)", engine.control);
+        let _ = writeln!(text, "  configuration      {}", self.folder.path().join("mainstay.yaml").display());
+        text.push_str("\nTry:\n\n");
+        for command in sample_curl(address) {
+            let _ = writeln!(text, "  {command}");
+        }
+        let _ = writeln!(text, "\nThe access log (one line a request) goes to this terminal.");
+        if self.traffic.is_some() {
+            let _ = writeln!(text, "Traffic: {TRAFFIC_PER_S} requests a second.");
+        }
+        text.push_str("Stop with Ctrl-C.\n\n");
+        text
+    }
+
+    /// Stops the service and says what the traffic saw.
+    pub async fn stop(self) -> String {
+        let mut text = String::new();
+        if let Some((task, stop)) = self.traffic {
+            stop.send_replace(true);
+            if let Ok(summary) = task.await {
+                let _ = writeln!(text, "traffic: {} requests, {} answered", summary.sent, summary.answered());
+            }
+        }
+        for service in self.services {
+            service.stop().await;
+        }
+        text.push_str("stopped\n");
+        text
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn start_service(ledger: &Arc<Ledger>, port: u16, name: &str) -> io::Result<Running> {
+    Service::start(Arc::clone(ledger), local(port), name)
+        .or_else(|_taken| Service::start(Arc::clone(ledger), local(0), name))
+}
+
+/// The port, or a free one. Somebody else may take it between here and its use; then the start says so.
+fn free_port(wanted: u16) -> io::Result<u16> {
+    let probe = std::net::TcpListener::bind(local(wanted)).or_else(|_taken| std::net::TcpListener::bind(local(0)))?;
+    Ok(probe.local_addr()?.port())
+}
+
+fn configuration(services: &[Running], engine: u16, control: u16, now_s: i64) -> String {
+    let endpoints: Vec<_> = services.iter().map(|s| format!("http://{}", s.addr)).collect();
+    let date = |days: i64| show_date((now_s / DAY_S + days) * DAY_S);
+    format!(
+        "# The demo's configuration. Change it, then send SIGHUP.\n\
+         server: {{ listen: 127.0.0.1:{engine}, health_path: /healthz }}\n\
+         control: {{ listen: 127.0.0.1:{control}, token_file: mainstay.token }}\n\
+         upstreams:\n  payments: {{ endpoints: [{}] }}\n\
+         apis:\n  payments:\n    owner: team-payments\n    defaults: {{ auth: none }}\n    versions:\n      \
+         v1:\n        openapi: payments-v1.yaml\n        upstream: payments\n        lifecycle: {{ deprecated: {}, sunset: {}, successor: v2 }}\n      \
+         v2:\n        openapi: payments-v2.yaml\n        upstream: payments\n    \
+         operations:\n      paymentEvents: {{ timeouts: {{ total: off, idle: 5m }} }}\n",
+        endpoints.join(", "),
+        date(-30),
+        date(150),
+    )
+}

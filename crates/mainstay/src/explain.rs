@@ -1,0 +1,185 @@
+//! What would happen to a request, without an engine running: the same router and the same lifecycle decide.
+
+use std::fmt::Write as _;
+
+use mainstay_config::checked::Checked;
+use mainstay_core::units::{show_date, show_duration, show_size};
+use mainstay_policy::route::{Lookup, canonical_path};
+use mainstay_policy::version::{Decision, decide};
+use mainstay_telemetry::Registry;
+use serde_json::{Map, Value, json};
+
+use crate::lower::{self, Defect};
+
+/// A request to explain.
+pub struct Asked<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// `http://host/path?query`, or just the path.
+    pub url: &'a str,
+    /// `Name: value` each; `Host` and `X-Request-Id` count.
+    pub headers: &'a [String],
+    /// The date, Unix seconds.
+    pub now_s: i64,
+}
+
+/// What would happen, step by step.
+pub struct Explained {
+    steps: Vec<(&'static str, String)>,
+    facts: Map<String, Value>,
+    status: Option<u16>,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum NotExplained {
+    /// The URL has no path.
+    #[error("give a URL such as http://api.example.com/v1/payments, or a path that begins with /")]
+    Url,
+    /// See [`Defect`].
+    #[error(transparent)]
+    Defect(#[from] Defect),
+}
+
+impl Explained {
+    /// True when the request would be sent to its upstream.
+    pub fn is_served(&self) -> bool {
+        self.status.is_none()
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (stage, what) in &self.steps {
+            let _ = writeln!(out, "{stage:9} {what}");
+        }
+        out
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let steps: Vec<_> = self.steps.iter().map(|(stage, what)| json!({"stage": stage, "what": what})).collect();
+        let mut all = self.facts.clone();
+        all.insert("served".into(), self.is_served().into());
+        if let Some(status) = self.status {
+            all.insert("status".into(), status.into());
+        }
+        all.insert("steps".into(), steps.into());
+        Value::Object(all)
+    }
+
+    fn step(&mut self, stage: &'static str, what: impl Into<String>) {
+        self.steps.push((stage, what.into()));
+    }
+
+    fn refuse(mut self, stage: &'static str, status: u16, code: &str, what: &str) -> Self {
+        self.step(stage, format!("{status} {code}: {what}"));
+        self.facts.insert("problem".into(), code.into());
+        self.status = Some(status);
+        self
+    }
+}
+
+/// Explains a request.
+///
+/// # Errors
+/// The URL cannot be read.
+pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExplained> {
+    let (host, path) = split_url(asked.url).ok_or(NotExplained::Url)?;
+    let header = |name: &str| {
+        let pairs = asked.headers.iter().filter_map(|h| h.split_once(':'));
+        pairs.into_iter().find(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned())
+    };
+    let host = header("host").or(host).map(|h| h.to_ascii_lowercase());
+    let host = host.as_deref().map(|h| h.rsplit_once(':').filter(|(_, p)| p.parse::<u16>().is_ok()).map_or(h, |(n, _)| n));
+    let snapshot = lower::lower(checked, 1, &Registry::new(), None)?;
+    let mut said = Explained { steps: Vec::new(), facts: Map::new(), status: None };
+    let path = match canonical_path(path.as_bytes()) {
+        Ok(path) => path,
+        Err(refusal) => return Ok(said.refuse("route", 400, "ambiguous_path", refusal.detail())),
+    };
+    if snapshot.server.health_path.as_deref() == Some(&*path) {
+        said.step("route", "the engine's own health path");
+        return Ok(said);
+    }
+    let (route, params) = match snapshot.router.find(host, &path, asked.method) {
+        Lookup::Found { value, params } => (value, params),
+        Lookup::MethodNotAllowed { allow } => {
+            return Ok(said.refuse("route", 405, "method_not_allowed", &format!("this path takes {allow}")));
+        }
+        Lookup::NotFound => return Ok(said.refuse("route", 404, "not_found", "no operation matches")),
+    };
+    let names = &route.names;
+    said.step("route", format!("{} {} {} ({})", names.api, names.version, names.operation, names.route));
+    for (key, value) in [("api", &names.api), ("version", &names.version), ("operation", &names.operation), ("route", &names.route)] {
+        said.facts.insert(key.into(), (**value).into());
+    }
+    if let Some(owner) = &names.owner {
+        said.step("", format!("owner {owner}"));
+        said.facts.insert("owner".into(), (**owner).into());
+    }
+    for (name, value) in params.iter() {
+        said.step("", format!("{{{name}}} = {value}"));
+    }
+    let lifecycle = &route.version.lifecycle;
+    let id = header("x-request-id").unwrap_or_default();
+    match decide(lifecycle, asked.now_s, id.as_bytes()) {
+        Decision::Retired => {
+            let since = lifecycle.sunset_s.map(show_date).unwrap_or_default();
+            return Ok(said.refuse("version", 410, "version_retired", &format!("retired since {since}")));
+        }
+        Decision::Brownout { retry_after_s } => {
+            let what = format!("a brownout, for {retry_after_s} s more, chosen for request id {id:?}");
+            return Ok(said.refuse("version", 503, "version_brownout", &what));
+        }
+        Decision::Serve { deprecated } => said.step("version", version_text(lifecycle, deprecated)),
+    }
+    let forward = &route.forward;
+    let upstream = &snapshot.upstreams[forward.upstream];
+    let endpoints: Vec<_> = upstream.shared.endpoints.iter().map(|e| e.settings.display.as_str()).collect();
+    said.step("body", format!("up to {}", show_size(route.body.bytes_max)));
+    said.step("forward", format!("upstream {} ({})", upstream.name, endpoints.join(", ")));
+    said.facts.insert("upstream".into(), (*upstream.name).into());
+    let off = |d: Option<std::time::Duration>| d.map_or("off".into(), show_duration);
+    let times = &forward.timeouts;
+    said.step(
+        "",
+        format!(
+            "timeouts: connect {}, attempt {}, total {}, idle {}, settle {}",
+            show_duration(times.connect),
+            off(times.attempt),
+            off(times.total),
+            off(times.idle),
+            show_duration(times.settle)
+        ),
+    );
+    said.step("", format!("sent as {} {}", asked.method, path.get(forward.strip_prefix_bytes..).unwrap_or("/")));
+    Ok(said)
+}
+
+fn version_text(lifecycle: &mainstay_policy::version::LifecyclePlan, deprecated: bool) -> String {
+    let mut text = if deprecated { "served, deprecated" } else { "served" }.to_owned();
+    if let Some(at) = lifecycle.deprecated_s {
+        let _ = write!(text, "; deprecated from {}", show_date(at));
+    }
+    if let Some(at) = lifecycle.sunset_s {
+        let _ = write!(text, "; sunset {}", show_date(at));
+    }
+    text
+}
+
+/// Host (if there is one) and path without query.
+fn split_url(url: &str) -> Option<(Option<String>, &str)> {
+    let path_of = |rest: &'_ str| rest.find(['?', '#']).map_or(rest.len(), |end| end);
+    if url.starts_with('/') {
+        return Some((None, &url[..path_of(url)]));
+    }
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    match rest.find('/') {
+        Some(slash) => {
+            let path = &rest[slash..];
+            Some((Some(rest[..slash].to_owned()), &path[..path_of(path)]))
+        }
+        None => Some((Some(rest[..path_of(rest)].to_owned()), "/")),
+    }
+}

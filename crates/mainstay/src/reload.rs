@@ -1,0 +1,273 @@
+//! A running engine, as the control side and the command line see it: ask, and reload.
+//!
+//! A reload is compiled beside the data plane and swapped in with one store; running requests keep their
+//! snapshot. Anything that does not load, or that a running process cannot change, leaves the old one serving.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mainstay_config::checked::Checked;
+use mainstay_config::{Options, Outcome, Problem, Published};
+use mainstay_core::clock::UnixMs;
+use mainstay_core::port::{self, Json, Loaded, PortFuture, Readiness, ReloadRefused};
+use mainstay_proxy::forward::resolve;
+use mainstay_proxy::worker::EngineShared;
+use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Registry};
+
+use crate::{compose, last_good, lower, report};
+
+/// Where a configuration is loaded from, and how.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Loader {
+    /// Loads from a file.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Loads now. `published` dates may only move later.
+    pub fn load(&self, published: &Published, now: UnixMs) -> Outcome {
+        let options = Options { published: published.clone(), now_s: now.seconds(), ..Options::default() };
+        mainstay_config::load(&self.path, &options)
+    }
+}
+
+/// A running engine.
+pub struct Handle {
+    /// What the workers share.
+    pub shared: Arc<EngineShared>,
+    /// Operational events.
+    pub events: EventLog,
+    /// The access log.
+    pub log: LogWriter,
+    registry: Arc<Registry>,
+    recent: Arc<Recent>,
+    loader: Option<Loader>,
+    state: Mutex<State>,
+    reloading: tokio::sync::Mutex<()>,
+    ready: AtomicBool,
+    control: Mutex<Cells>,
+    reloads_ok: Counter,
+    reloads_refused: Counter,
+}
+
+struct State {
+    checked: Arc<Checked>,
+    published: Published,
+    generation: u64,
+}
+
+impl Handle {
+    #[expect(clippy::too_many_arguments, reason = "called once, where the parts are put together")]
+    pub(crate) fn new(
+        checked: Checked,
+        mut published: Published,
+        loader: Option<Loader>,
+        registry: Arc<Registry>,
+        events: EventLog,
+        log: LogWriter,
+        recent: Arc<Recent>,
+        shared: Arc<EngineShared>,
+    ) -> Arc<Self> {
+        published.merge(&mainstay_config::published_of(&checked));
+        let reloads = |result| {
+            registry.counter("mainstay_reloads_total", "Reloads of the configuration.", &[("result", result)])
+        };
+        let handle = Arc::new(Self {
+            reloads_ok: reloads("ok"),
+            reloads_refused: reloads("refused"),
+            control: Mutex::new(registry.worker()),
+            shared,
+            events,
+            log,
+            registry,
+            recent,
+            loader,
+            state: Mutex::new(State { checked: Arc::new(checked), published, generation: 1 }),
+            reloading: tokio::sync::Mutex::new(()),
+            ready: AtomicBool::new(false),
+        });
+        handle.remember();
+        handle
+    }
+
+    /// Answers `/readyz` from now on.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Which configuration serves.
+    pub fn loaded_now(&self) -> Loaded {
+        let state = self.state();
+        Loaded { generation: state.generation, digest: lower::short_digest(&state.checked).to_owned() }
+    }
+
+    /// The configuration that serves.
+    pub fn checked(&self) -> Arc<Checked> {
+        Arc::clone(&self.state().checked)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, counter: Counter) {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).inc(counter);
+    }
+
+    /// Loads again and swaps in, or changes nothing.
+    ///
+    /// # Errors
+    /// The problems as `check` reports them.
+    pub async fn reload_now(self: &Arc<Self>) -> Result<Loaded, Vec<Problem>> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let this = Arc::clone(self);
+        let result = tokio::task::spawn_blocking(move || this.compile_and_swap()).await;
+        let result = result.unwrap_or_else(|_| Err(vec![defect("the reload itself failed")]));
+        match &result {
+            Ok(loaded) => {
+                self.count(self.reloads_ok);
+                self.events.emit(&Event::ConfigReloaded { generation: loaded.generation, digest: &loaded.digest });
+            }
+            Err(problems) => {
+                self.count(self.reloads_refused);
+                let errors = problems.iter().filter(|p| p.is_error());
+                let first = errors.clone().next().map(|p| p.message.clone()).unwrap_or_default();
+                self.events.emit(&Event::ReloadRefused { problems: errors.count() as u64, first: &first });
+            }
+        }
+        result
+    }
+
+    fn compile_and_swap(&self) -> Result<Loaded, Vec<Problem>> {
+        let Some(loader) = &self.loader else { return Err(vec![defect("this engine has no configuration file")]) };
+        let (old, published, generation) = {
+            let state = self.state();
+            (Arc::clone(&state.checked), state.published.clone(), state.generation + 1)
+        };
+        let outcome = loader.load(&published, self.shared.clock.now());
+        let Some(checked) = outcome.checked else { return Err(outcome.problems) };
+        let fixed = fixed_keys(&old, &checked, &loader.path);
+        if !fixed.is_empty() {
+            return Err(fixed);
+        }
+        let current = self.shared.snapshot.load_full();
+        let snapshot = lower::lower(&checked, generation, &self.registry, Some(&current))
+            .map_err(|error| vec![defect(&error.to_string())])?;
+        if old.log.output != checked.log.output
+            && let Err(error) = self.log.retarget(compose::output(&checked.log.output))
+        {
+            return Err(vec![defect(&format!("the log output cannot be opened: {error}"))]);
+        }
+        let known: Vec<_> = current.upstreams.iter().flat_map(|u| &u.shared.endpoints).collect();
+        let fresh: Vec<_> = snapshot
+            .upstreams
+            .iter()
+            .flat_map(|u| &u.shared.endpoints)
+            .filter(|e| !known.iter().any(|k| Arc::ptr_eq(k, e)))
+            .cloned()
+            .collect();
+        resolve::start(&fresh, &self.events, &tokio::runtime::Handle::current());
+        self.shared.snapshot.store(Arc::new(snapshot));
+        {
+            let mut state = self.state();
+            state.published.merge(&mainstay_config::published_of(&checked));
+            state.checked = Arc::new(checked);
+            state.generation = generation;
+        }
+        self.remember();
+        Ok(self.loaded_now())
+    }
+
+    /// Keeps the configuration that serves on disk.
+    fn remember(&self) {
+        let Some(loader) = &self.loader else { return };
+        let (checked, published) = {
+            let state = self.state();
+            (Arc::clone(&state.checked), state.published.clone())
+        };
+        let path = last_good::path_for(&loader.path);
+        if let Err(error) = last_good::save(&path, &checked, &published, self.shared.clock.now().seconds()) {
+            let (path, cause) = (path.display().to_string(), error.to_string());
+            self.events.emit(&Event::SnapshotNotSaved { path: &path, cause: &cause });
+        }
+    }
+}
+
+fn defect(message: &str) -> Problem {
+    Problem::error("internal", message)
+}
+
+/// What a running process cannot change. Refused rather than ignored: a key that silently does nothing until the
+/// next restart is worse than one that says so.
+fn fixed_keys(old: &Checked, new: &Checked, path: &std::path::Path) -> Vec<Problem> {
+    let mut changed = Vec::new();
+    let mut look = |same: bool, key: &'static str| {
+        if !same {
+            let message = format!("{key} cannot be changed by a reload; restart the engine for it");
+            changed.push(Problem::error("restart_needed", &message).at_file(path).for_key(key));
+        }
+    };
+    look(old.server.listen == new.server.listen, "server.listen");
+    look(old.server.workers == new.server.workers, "server.workers");
+    look(old.control.listen == new.control.listen, "control.listen");
+    look(old.control.token_file == new.control.token_file, "control.token_file");
+    look(old.server.shutdown_delay == new.server.shutdown_delay, "server.shutdown.delay");
+    look(old.server.shutdown_drain == new.server.shutdown_drain, "server.shutdown.drain");
+    changed
+}
+
+/// The engine as the control side holds it.
+pub struct ControlSide(pub Arc<Handle>);
+
+impl port::Engine for ControlSide {
+    fn reload(&self) -> PortFuture<'_, Result<Loaded, ReloadRefused>> {
+        Box::pin(async move {
+            let result = self.0.reload_now().await;
+            result.map_err(|problems| ReloadRefused { problems: Json(mainstay_config::problems_json(&problems)) })
+        })
+    }
+
+    fn loaded(&self) -> Loaded {
+        self.0.loaded_now()
+    }
+
+    fn effective_config(&self) -> Json {
+        let effective = mainstay_config::effective(&self.0.checked());
+        Json(serde_json::to_string(&effective).unwrap_or_else(|_| "{}".into()))
+    }
+
+    fn versions(&self) -> Vec<port::VersionReport> {
+        report::versions(&self.0.checked(), &self.0.shared.callers, self.0.shared.clock.now())
+    }
+
+    fn upstreams(&self) -> Vec<port::UpstreamReport> {
+        report::upstreams(&self.0.shared.snapshot.load())
+    }
+
+    fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {
+        let found = self.0.recent.find(id).map(Json);
+        Box::pin(async move { found })
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut notes = Vec::new();
+        for upstream in &self.0.shared.snapshot.load().upstreams {
+            for endpoint in &upstream.shared.endpoints {
+                if let Some(error) = endpoint.resolved().error {
+                    notes.push(format!("upstream {}: {}: {error}", upstream.name, endpoint.settings.display));
+                }
+            }
+        }
+        Readiness { ready: self.0.ready.load(Ordering::Relaxed), notes }
+    }
+
+    fn metrics(&self) -> String {
+        self.0.registry.render()
+    }
+}

@@ -1,0 +1,270 @@
+//! Events: what an operator should know, one JSON line each on standard error.
+//!
+//! The kinds are a closed table ([`Event`]): a new one is a variant with its name, level, sentence and fields,
+//! and nothing else. Each emission counts in `mainstay_events_total{event}`, also when the line itself is held
+//! back because its kind comes too often (see [`EventLog`]). Fields hold no secrets and no bodies.
+
+mod emit;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+pub use emit::{EventClock, EventLog};
+
+use crate::log::{push_float, push_ip, push_string, push_u64};
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Part of normal operation.
+    Info,
+    /// Something to look at; the engine goes on.
+    Warn,
+    /// Something that should work does not.
+    Error,
+}
+
+impl Level {
+    /// The word in the line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A type that a field of an event may have.
+trait Value {
+    fn push(&self, out: &mut Vec<u8>);
+}
+
+impl Value for &str {
+    fn push(&self, out: &mut Vec<u8>) {
+        push_string(out, self);
+    }
+}
+
+impl Value for u64 {
+    fn push(&self, out: &mut Vec<u8>) {
+        push_u64(out, *self);
+    }
+}
+
+impl Value for f64 {
+    fn push(&self, out: &mut Vec<u8>) {
+        push_float(out, *self);
+    }
+}
+
+impl Value for bool {
+    fn push(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
+    }
+}
+
+impl Value for IpAddr {
+    fn push(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        push_ip(out, *self);
+        out.push(b'"');
+    }
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $level:ident $message:literal
+        { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        /// Something that happened to the engine.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Event<'a> {
+            $($(#[$doc])* $variant { $($(#[$field_doc])* $field: $type,)* },)*
+        }
+
+        impl Event<'_> {
+            /// The names of all kinds: the closed label set of `mainstay_events_total`.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            /// The name of its kind: a contract, like a problem's code.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $name,)* }
+            }
+
+            /// How much it matters.
+            pub const fn level(&self) -> Level {
+                match self { $(Self::$variant { .. } => Level::$level,)* }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn message(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $message,)* }
+            }
+
+            /// Appends `,"field":value` for each field.
+            fn push_fields(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant { $($field,)* } => {
+                        $(
+                            out.extend_from_slice(concat!(",\"", stringify!($field), "\":").as_bytes());
+                            Value::push($field, out);
+                        )*
+                    })*
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// The listeners are open.
+    Started "started" Info "The engine serves." {
+        /// The addresses, separated by blanks.
+        listen: &'a str,
+        /// The digest of the configuration.
+        config: &'a str,
+        /// Threads of the data plane.
+        workers: u64,
+    }
+    /// Another configuration serves.
+    ConfigReloaded "config_reloaded" Info "A new configuration serves." {
+        /// Counts loads since the start.
+        generation: u64,
+        /// The digest of the configuration.
+        digest: &'a str,
+    }
+    /// A configuration was not taken over.
+    ReloadRefused "reload_refused" Error "The new configuration was refused; the old one goes on. Run `mainstay check`." {
+        /// How many problems it has.
+        problems: u64,
+        /// The first of them.
+        first: &'a str,
+    }
+    /// The engine started from the last good snapshot, because the configuration could not be used.
+    LastGoodUsed "last_good_used" Error
+        "The configuration cannot be used; the engine started from the last good one. Run `mainstay check`." {
+        /// The digest of what serves.
+        digest: &'a str,
+        /// When that was loaded (RFC 3339).
+        loaded_at: &'a str,
+        /// How many problems the configuration has.
+        problems: u64,
+        /// The first of them.
+        first: &'a str,
+    }
+    /// The last good snapshot could not be written.
+    SnapshotNotSaved "snapshot_not_saved" Error
+        "The configuration that serves could not be saved; a restart with a bad file could not fall back to it." {
+        /// The file.
+        path: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// A listener could not be opened, or has died.
+    ListenerFailed "listener_failed" Error "A listener cannot be used." {
+        /// Its address.
+        listener: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// A connection could not be accepted.
+    AcceptFailed "accept_failed" Warn "A connection could not be accepted." {
+        /// The listener's address.
+        listener: &'a str,
+        /// The system's error, with its number.
+        cause: &'a str,
+    }
+    /// The process may open fewer descriptors than its connections need.
+    DescriptorLimit "descriptor_limit" Warn
+        "The limit of open files is too low for server.limits.connections; raise it (ulimit -n, LimitNOFILE)." {
+        /// The limit in force, after it was raised as far as allowed.
+        limit: u64,
+        /// How many descriptors the configuration needs.
+        needed: u64,
+    }
+    /// Most traffic comes from one proxy that is not believed.
+    UntrustedForwarder "untrusted_forwarder" Warn
+        "Most requests come from one address that sends X-Forwarded-For and is not trusted, so limits and logs see the proxy for the client." {
+        /// The proxy's address.
+        address: IpAddr,
+        /// Its share of the requests, 0.0 to 1.0.
+        share: f64,
+        /// The key to set.
+        key: &'a str,
+    }
+    /// An upstream's endpoint cannot be connected to.
+    UpstreamUnreachable "upstream_unreachable" Warn "An endpoint of an upstream cannot be reached." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The endpoint.
+        endpoint: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// A name did not resolve.
+    DnsFailed "dns_failed" Warn "The name of an endpoint does not resolve; addresses known before are kept." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The name that was looked up.
+        host: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// The engine has been told to end.
+    Draining "draining" Info "The engine takes no more connections and finishes what runs." {
+        /// Why: the signal's name, or `admin`.
+        reason: &'a str,
+        /// Open connections.
+        connections: u64,
+        /// Requests under way.
+        requests: u64,
+    }
+    /// The engine has ended.
+    Drained "drained" Info "The engine has ended." {
+        /// How long draining took, in milliseconds.
+        duration_ms: u64,
+        /// Requests that were cut off.
+        cut_short: u64,
+    }
+    /// The access log begins to drop lines.
+    LogDropping "log_dropping" Warn "The access log's output does not keep up; lines are dropped." {
+        /// The output.
+        output: &'a str,
+    }
+    /// The access log has room again.
+    LogDropped "log_dropped" Warn "The access log has room again; some lines were dropped." {
+        /// The output.
+        output: &'a str,
+        /// How many lines were dropped meanwhile.
+        lines: u64,
+    }
+    /// The access log cannot be written.
+    LogOutputFailed "log_output_failed" Error "The access log cannot be written; its lines are lost." {
+        /// The output.
+        output: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// The access log can be written again.
+    LogOutputRecovered "log_output_recovered" Info "The access log is written again." {
+        /// The output.
+        output: &'a str,
+        /// How many lines were lost meanwhile.
+        lines: u64,
+    }
+    /// The access log's file could not be opened anew.
+    LogReopenFailed "log_reopen_failed" Error "The access log could not be opened anew; the old file goes on." {
+        /// The output.
+        output: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// A worker's thread panicked.
+    WorkerPanicked "worker_panicked" Error "A worker has panicked; please report this." {
+        /// Which worker, from 0.
+        worker: u64,
+        /// The panic's message and place.
+        cause: &'a str,
+    }
+}
