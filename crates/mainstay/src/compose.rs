@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mainstay_config::checked::{Checked, LogOutput};
 use mainstay_config::Published;
+use mainstay_config::checked::{Checked, LogOutput};
+use mainstay_control::ControlConfig;
 use mainstay_control::token::{Token, TokenError};
 use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
@@ -59,7 +60,9 @@ pub struct FellBack {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error("cannot listen on {address} ({key}): {error}. Is another engine running? Choose another address.")]
+    #[error(
+        "cannot listen on {address} ({key}): {error}. Is another engine running? Choose another address."
+    )]
     Bind {
         /// Which.
         address: SocketAddr,
@@ -112,7 +115,7 @@ impl Engine {
         log.report_to(&events);
         log.observe(&registry);
         let (token, token_created) = Token::load_or_create(&checked.control.token_file)?;
-        let control_listener = bind_control(checked.control.listen).await?;
+        let control_listener = bind_control(&checked).await?;
         let control = control_listener.local_addr().map_err(StartError::Threads)?;
 
         let workers = checked.server.workers.unwrap_or_else(available_workers);
@@ -130,7 +133,8 @@ impl Engine {
             clock: clock.clone(),
         })
         .map_err(StartError::Threads)?;
-        let endpoints: Vec<_> = snapshot.upstreams.iter().flat_map(|u| &u.shared.endpoints).cloned().collect();
+        let endpoints: Vec<_> =
+            snapshot.upstreams.iter().flat_map(|u| &u.shared.endpoints).cloned().collect();
         resolve::start(&endpoints, &events, &tokio::runtime::Handle::current());
         let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
         let shared = Arc::clone(&plane.shared);
@@ -141,8 +145,17 @@ impl Engine {
             let engine = Arc::new(ControlSide(Arc::clone(&handle)));
             mainstay_control::serve(control_listener, token, engine, wait_for(stopped))
         });
-        let engine =
-            Self { handle, listen, control, token_created, plane, control_task, stop_control, drain_within, delay };
+        let engine = Self {
+            handle,
+            listen,
+            control,
+            token_created,
+            plane,
+            control_task,
+            stop_control,
+            drain_within,
+            delay,
+        };
         engine.announce(workers, fell_back.as_ref());
         Ok(engine)
     }
@@ -204,9 +217,11 @@ fn available_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-async fn bind_control(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
-    let key = "control.listen";
-    tokio::net::TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, key, error })
+async fn bind_control(checked: &Checked) -> Result<tokio::net::TcpListener, StartError> {
+    let control = &checked.control;
+    let (address, key) = (control.listen, "control.listen");
+    let config = ControlConfig { listen: address, token_file: control.token_file.clone() };
+    mainstay_control::bind(&config).await.map_err(|error| StartError::Bind { address, key, error })
 }
 
 type Listeners = Vec<(Arc<str>, Vec<std::net::TcpListener>)>;
@@ -242,7 +257,8 @@ fn raise_descriptor_limit(checked: &Checked, events: &EventLog) {
         // The old limit stays, and the comparison below says whether that matters.
     }
     let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let upstream: usize = checked.upstreams.values().map(|u| u.endpoints.len() * u.pool.connections_max).sum();
+    let upstream: usize =
+        checked.upstreams.values().map(|u| u.endpoints.len() * u.pool.connections_max).sum();
     let needed = checked.server.limits.connections as u64 + upstream as u64 + DESCRIPTORS_BESIDE;
     if current < needed {
         events.emit(&Event::DescriptorLimit { limit: current, needed });

@@ -144,7 +144,8 @@ fn start_service(ledger: &Arc<Ledger>, port: u16, name: &str) -> io::Result<Runn
 
 /// The port, or a free one. Somebody else may take it between here and its use; then the start says so.
 fn free_port(wanted: u16) -> io::Result<u16> {
-    let probe = std::net::TcpListener::bind(local(wanted)).or_else(|_taken| std::net::TcpListener::bind(local(0)))?;
+    let probe =
+        std::net::TcpListener::bind(local(wanted)).or_else(|_taken| std::net::TcpListener::bind(local(0)))?;
     Ok(probe.local_addr()?.port())
 }
 

@@ -58,7 +58,8 @@ impl Explained {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let steps: Vec<_> = self.steps.iter().map(|(stage, what)| json!({"stage": stage, "what": what})).collect();
+        let steps: Vec<_> =
+            self.steps.iter().map(|(stage, what)| json!({"stage": stage, "what": what})).collect();
         let mut all = self.facts.clone();
         all.insert("served".into(), self.is_served().into());
         if let Some(status) = self.status {
@@ -91,7 +92,9 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         pairs.into_iter().find(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, v)| v.trim().to_owned())
     };
     let host = header("host").or(host).map(|h| h.to_ascii_lowercase());
-    let host = host.as_deref().map(|h| h.rsplit_once(':').filter(|(_, p)| p.parse::<u16>().is_ok()).map_or(h, |(n, _)| n));
+    let host = host
+        .as_deref()
+        .map(|h| h.rsplit_once(':').filter(|(_, p)| p.parse::<u16>().is_ok()).map_or(h, |(n, _)| n));
     let snapshot = lower::lower(checked, 1, &Registry::new(), None)?;
     let mut said = Explained { steps: Vec::new(), facts: Map::new(), status: None };
     let path = match canonical_path(path.as_bytes()) {
@@ -111,7 +114,12 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
     };
     let names = &route.names;
     said.step("route", format!("{} {} {} ({})", names.api, names.version, names.operation, names.route));
-    for (key, value) in [("api", &names.api), ("version", &names.version), ("operation", &names.operation), ("route", &names.route)] {
+    for (key, value) in [
+        ("api", &names.api),
+        ("version", &names.version),
+        ("operation", &names.operation),
+        ("route", &names.route),
+    ] {
         said.facts.insert(key.into(), (**value).into());
     }
     if let Some(owner) = &names.owner {
@@ -153,7 +161,10 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
             show_duration(times.settle)
         ),
     );
-    said.step("", format!("sent as {} {}", asked.method, path.get(forward.strip_prefix_bytes..).unwrap_or("/")));
+    said.step(
+        "",
+        format!("sent as {} {}", asked.method, path.get(forward.strip_prefix_bytes..).unwrap_or("/")),
+    );
     Ok(said)
 }
 

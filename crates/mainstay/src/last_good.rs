@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use mainstay_config::checked::Checked;
 use mainstay_config::Published;
+use mainstay_config::checked::Checked;
 use serde::{Deserialize, Serialize};
 
 /// Layout of the file; another number is not read.
@@ -37,7 +37,8 @@ pub fn path_for(config: &Path) -> PathBuf {
 /// # Errors
 /// What the file system says; the old file is then still whole.
 pub fn save(path: &Path, checked: &Checked, published: &Published, loaded_at_s: i64) -> io::Result<()> {
-    let last = LastGood { format: FORMAT, loaded_at_s, published: published.clone(), checked: checked.clone() };
+    let last =
+        LastGood { format: FORMAT, loaded_at_s, published: published.clone(), checked: checked.clone() };
     let text = serde_json::to_vec(&last)?;
     let new = path.with_extension("json.new");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;

@@ -12,8 +12,8 @@ use mainstay_policy::version::{Brownout, LifecyclePlan};
 use mainstay_proxy::forward::endpoint::{EndpointSettings, EndpointShared, UpstreamShared};
 use mainstay_proxy::metrics;
 use mainstay_proxy::plan::{
-    BodyPlan, CorsPlan, ForwardPlan, HostPlan, Names, RoutePlan, ServerPlan, Snapshot, TimeoutsPlan, TrustedNetwork,
-    UpstreamPlan, VersionPlan, VersionPrefix,
+    BodyPlan, CorsPlan, ForwardPlan, HostPlan, Names, RoutePlan, ServerPlan, Snapshot, TimeoutsPlan,
+    TrustedNetwork, UpstreamPlan, VersionPlan, VersionPrefix,
 };
 use mainstay_telemetry::{LogFormat, LogPlan, Registry};
 
@@ -33,13 +33,19 @@ impl std::error::Error for Defect {}
 ///
 /// # Errors
 /// See [`Defect`].
-pub fn lower(checked: &Checked, generation: u64, registry: &Registry, old: Option<&Snapshot>) -> Result<Snapshot, Defect> {
+pub fn lower(
+    checked: &Checked,
+    generation: u64,
+    registry: &Registry,
+    old: Option<&Snapshot>,
+) -> Result<Snapshot, Defect> {
     let names: Vec<&String> = checked.upstreams.keys().collect();
     let upstreams = checked.upstreams.values().map(|u| Arc::new(upstream(u, registry, old))).collect();
     let mut router = RouterBuilder::new();
     for api in checked.apis.values() {
         let cors = api.cors.as_ref().map(|c| cors(c).map(Arc::new)).transpose()?;
-        let hosts = api.hosts.iter().map(|h| HostPattern::parse(h).map_err(|e| Defect(format!("host {h}: {e}"))));
+        let hosts =
+            api.hosts.iter().map(|h| HostPattern::parse(h).map_err(|e| Defect(format!("host {h}: {e}"))));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
         for version in api.versions.values() {
             let upstream = names
@@ -79,7 +85,8 @@ fn insert(
     operation: &checked::Operation,
     plan: &Arc<RoutePlan>,
 ) -> Result<(), Defect> {
-    let template = Template::parse(&operation.template).map_err(|e| Defect(format!("{}: {e}", operation.template)))?;
+    let template =
+        Template::parse(&operation.template).map_err(|e| Defect(format!("{}: {e}", operation.template)))?;
     for host in hosts {
         router
             .insert(host, &template, MethodSpec::new(&operation.method), Arc::clone(plan))
@@ -96,7 +103,11 @@ struct Place<'a> {
     cors: Option<&'a Arc<CorsPlan>>,
 }
 
-fn route(place: &Place<'_>, operation: &checked::Operation, registry: &Registry) -> Result<RoutePlan, Defect> {
+fn route(
+    place: &Place<'_>,
+    operation: &checked::Operation,
+    registry: &Registry,
+) -> Result<RoutePlan, Defect> {
     let names = Names {
         api: place.api.name.as_str().into(),
         owner: place.api.owner.as_deref().map(Into::into),
@@ -130,8 +141,11 @@ fn route(place: &Place<'_>, operation: &checked::Operation, registry: &Registry)
 fn version(place: &Place<'_>, operation: &checked::Operation) -> Result<VersionPlan, Defect> {
     let dates = &place.version.lifecycle;
     let sunset_s = operation.sunset_s.or(dates.sunset_s);
-    let mut brownouts: Vec<_> =
-        dates.brownouts.iter().map(|b| Brownout { from_s: b.from_s, until_s: b.until_s, share: b.share }).collect();
+    let mut brownouts: Vec<_> = dates
+        .brownouts
+        .iter()
+        .map(|b| Brownout { from_s: b.from_s, until_s: b.until_s, share: b.share })
+        .collect();
     brownouts.sort_by_key(|b| b.from_s);
     let mut headers = Vec::new();
     let mut put = |name: &'static str, value: String| -> Result<(), Defect> {
@@ -161,7 +175,8 @@ fn version(place: &Place<'_>, operation: &checked::Operation) -> Result<VersionP
 }
 
 fn cors(cors: &checked::Cors) -> Result<CorsPlan, Defect> {
-    let value = |text: String| HeaderValue::try_from(text).map_err(|_| Defect("cors cannot be written".into()));
+    let value =
+        |text: String| HeaderValue::try_from(text).map_err(|_| Defect("cors cannot be written".into()));
     let ours = ["x-request-id", "retry-after", "deprecation", "sunset", "link"];
     let expose: Vec<&str> = ours.into_iter().chain(cors.expose.iter().map(String::as_str)).collect();
     let any = cors.origins.iter().any(|o| o == "*");
@@ -257,9 +272,9 @@ fn upstream(upstream: &checked::Upstream, registry: &Registry, old: Option<&Snap
         host: match &upstream.host {
             checked::HostHeader::Endpoint => HostPlan::Endpoint,
             checked::HostHeader::Preserve => HostPlan::Preserve,
-            checked::HostHeader::Name(name) => {
-                HostPlan::Name(HeaderValue::try_from(name.as_str()).unwrap_or(HeaderValue::from_static("invalid")))
-            }
+            checked::HostHeader::Name(name) => HostPlan::Name(
+                HeaderValue::try_from(name.as_str()).unwrap_or(HeaderValue::from_static("invalid")),
+            ),
         },
         h2,
         shared: Arc::new(UpstreamShared::new(Arc::clone(&name), endpoints)),

@@ -63,7 +63,6 @@ struct State {
 }
 
 impl Handle {
-    #[expect(clippy::too_many_arguments, reason = "called once, where the parts are put together")]
     pub(crate) fn new(
         checked: Checked,
         mut published: Published,
@@ -132,7 +131,8 @@ impl Handle {
         match &result {
             Ok(loaded) => {
                 self.count(self.reloads_ok);
-                self.events.emit(&Event::ConfigReloaded { generation: loaded.generation, digest: &loaded.digest });
+                self.events
+                    .emit(&Event::ConfigReloaded { generation: loaded.generation, digest: &loaded.digest });
             }
             Err(problems) => {
                 self.count(self.reloads_refused);
@@ -145,7 +145,9 @@ impl Handle {
     }
 
     fn compile_and_swap(&self) -> Result<Loaded, Vec<Problem>> {
-        let Some(loader) = &self.loader else { return Err(vec![defect("this engine has no configuration file")]) };
+        let Some(loader) = &self.loader else {
+            return Err(vec![defect("this engine has no configuration file")]);
+        };
         let (old, published, generation) = {
             let state = self.state();
             (Arc::clone(&state.checked), state.published.clone(), state.generation + 1)
@@ -229,7 +231,9 @@ impl port::Engine for ControlSide {
     fn reload(&self) -> PortFuture<'_, Result<Loaded, ReloadRefused>> {
         Box::pin(async move {
             let result = self.0.reload_now().await;
-            result.map_err(|problems| ReloadRefused { problems: Json(mainstay_config::problems_json(&problems)) })
+            result.map_err(|problems| ReloadRefused {
+                problems: Json(mainstay_config::problems_json(&problems)),
+            })
         })
     }
 

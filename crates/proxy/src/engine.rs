@@ -85,7 +85,8 @@ impl DataPlane {
             }
         }
         let mut threads = Vec::with_capacity(workers);
-        for (index, ((inbox, sockets), (log, recent))) in inboxes.into_iter().zip(by_worker).zip(seats).enumerate()
+        for (index, ((inbox, sockets), (log, recent))) in
+            inboxes.into_iter().zip(by_worker).zip(seats).enumerate()
         {
             let seat =
                 Seat { index, shared: Arc::clone(&shared), inbox, sockets, recent, stop: stop.subscribe() };

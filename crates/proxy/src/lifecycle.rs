@@ -106,7 +106,7 @@ impl From<Problem> for Refused {
 
 impl From<NotRouted> for Refused {
     fn from(not_routed: NotRouted) -> Self {
-        Self { problem: not_routed.problem, allow: not_routed.allow, proxy_status: None }
+        Self { problem: *not_routed.problem, allow: not_routed.allow, proxy_status: None }
     }
 }
 

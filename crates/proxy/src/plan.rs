@@ -241,7 +241,7 @@ mod tests {
     fn networks() {
         let net = |a: &str, prefix| TrustedNetwork { address: a.parse().unwrap(), prefix };
         let check = |n: TrustedNetwork, a: &str, inside| {
-            assert_eq!(n.contains(a.parse().unwrap()), inside, "{n:?} {a}")
+            assert_eq!(n.contains(a.parse().unwrap()), inside, "{n:?} {a}");
         };
         check(net("10.0.0.0", 8), "11.0.0.1", false);
         check(net("10.0.0.0", 8), "10.255.0.1", true);

@@ -30,11 +30,17 @@ fn admin(common: &Common) -> Result<Admin, u8> {
         (Some(url), Some(file)) => (AdminAddress::parse(url).map_err(|e| usage(&e))?, file.clone()),
         (Some(_), None) => return Err(usage(&"--admin needs --token-file")),
         (None, token_file) => {
-            let options = Options { now_s: Clock::System.now().seconds(), allow_missing_env: true, ..Options::default() };
+            let options = Options {
+                now_s: Clock::System.now().seconds(),
+                allow_missing_env: true,
+                ..Options::default()
+            };
             let outcome = mainstay_config::load(&common.config, &options);
             let Some(checked) = outcome.checked else {
                 complain(&mainstay_config::render_text(&outcome.problems));
-                complain("mainstay: the configuration does not tell where the engine is; use --admin and --token-file\n");
+                complain(
+                    "mainstay: the configuration does not tell where the engine is; use --admin and --token-file\n",
+                );
                 return Err(2);
             };
             let address = AdminAddress::of(checked.control.listen).map_err(|e| usage(&e))?;
@@ -77,7 +83,9 @@ fn show(common: &Common, value: &Value, text: impl FnOnce(&Value) -> String) {
 pub(super) fn reload(common: &Common) -> u8 {
     match ask(common, Method::POST, "/admin/v1/reload") {
         Ok((StatusCode::OK, value)) => {
-            show(common, &value, |v| format!("loaded: generation {}, digest {}\n", v["generation"], text(&v["digest"])));
+            show(common, &value, |v| {
+                format!("loaded: generation {}, digest {}\n", v["generation"], text(&v["digest"]))
+            });
             0
         }
         Ok((_, value)) => {
@@ -125,7 +133,8 @@ pub(super) fn upstreams(common: &Common) -> u8 {
     list(common, "/admin/v1/upstreams", |item| {
         let mut lines = format!("{}\n", text(&item["upstream"]));
         for endpoint in item["endpoints"].as_array().into_iter().flatten() {
-            let addresses: Vec<_> = endpoint["addresses"].as_array().into_iter().flatten().map(text).collect();
+            let addresses: Vec<_> =
+                endpoint["addresses"].as_array().into_iter().flatten().map(text).collect();
             lines.push_str(&format!(
                 "    {}  [{}]  {} of {} connections, {} requests\n",
                 text(&endpoint["endpoint"]),

@@ -60,15 +60,6 @@ enum Command {
         #[arg(long)]
         traffic: bool,
     },
-    /// Print a commented configuration to begin with.
-    Init {
-        /// Make one that runs, from this OpenAPI document.
-        #[arg(long, value_name = "FILE", requires = "upstream")]
-        openapi: Option<PathBuf>,
-        /// Where the document's API is served, such as http://127.0.0.1:9001.
-        #[arg(long, value_name = "URL", requires = "openapi")]
-        upstream: Option<String>,
-    },
     /// Check a configuration: every problem at once, each with its place.
     Check {
         /// The configuration; without it, the one of --config.
@@ -87,8 +78,6 @@ enum Command {
     },
     /// Have the running engine load its configuration again.
     Reload,
-    /// Print the JSON Schema of the configuration.
-    Schema,
     /// Say what would happen to a request, or what happened to one.
     Explain {
         /// The configuration, then method and URL.
@@ -116,11 +105,9 @@ pub fn main() -> ExitCode {
     let code = match command {
         Command::Run => run::run(&common),
         Command::Demo { traffic } => run::demo(traffic),
-        Command::Init { openapi, upstream } => check::init(openapi.as_deref().zip(upstream.as_deref())),
         Command::Check { file, against, allow_missing_env } => {
             check::check(&common, file, against.as_deref(), allow_missing_env)
         }
-        Command::Schema => check::schema(),
         Command::Explain { request, header, at, request_id: None } => {
             check::explain(&common, &request, &header, at.as_deref())
         }

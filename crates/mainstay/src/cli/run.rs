@@ -57,10 +57,7 @@ pub(super) fn demo(traffic: bool) -> u8 {
 
 /// The control side's own small runtime.
 fn on_control_runtime(work: impl Future<Output = u8>) -> u8 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(4)
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(4).enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
@@ -73,7 +70,11 @@ fn on_control_runtime(work: impl Future<Output = u8>) -> u8 {
 /// Waits for signals. A first SIGTERM or SIGINT drains; a second one ends at once.
 async fn until_told(engine: Engine, also: impl Future<Output = ()>) -> u8 {
     let signals = || -> std::io::Result<[Signal; 3]> {
-        Ok([signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
+        Ok([
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ])
     };
     let [mut hangup, mut terminate, mut interrupt] = match signals() {
         Ok(signals) => signals,

@@ -12,7 +12,13 @@ pub const CALLERS_MAX: usize = 1000;
 
 /// Counts by api, version and caller.
 #[derive(Debug, Default)]
-pub struct CallerCounts(Mutex<HashMap<(Arc<str>, Arc<str>), Callers>>);
+pub struct CallerCounts(Mutex<ByVersion>);
+
+/// Callers by api and version.
+type ByVersion = HashMap<(Arc<str>, Arc<str>), Callers>;
+
+/// Api, version, requests by caller, requests of the others.
+pub type VersionTotal = (Arc<str>, Arc<str>, Vec<(IpAddr, u64)>, u64);
 
 /// The callers of one version.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +54,7 @@ impl CallerCounts {
     }
 
     /// Every version that was called while it was deprecated.
-    pub fn totals(&self) -> Vec<(Arc<str>, Arc<str>, Vec<(IpAddr, u64)>, u64)> {
+    pub fn totals(&self) -> Vec<VersionTotal> {
         let keys: Vec<_> = {
             let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.keys().cloned().collect()

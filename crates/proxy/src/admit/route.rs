@@ -26,14 +26,14 @@ pub enum Routed<'a> {
 /// Why there is none.
 pub struct NotRouted {
     /// What the client is told.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// `Allow`, with a method that is not allowed.
     pub allow: Option<HeaderValue>,
 }
 
 impl From<Problem> for NotRouted {
     fn from(problem: Problem) -> Self {
-        Self { problem, allow: None }
+        Self { problem: Box::new(problem), allow: None }
     }
 }
 
@@ -71,7 +71,7 @@ pub fn route<'a>(cx: &RequestCx, request: &'a Request) -> Result<Routed<'a>, Not
 fn method_not_allowed(allow: String) -> NotRouted {
     let detail = format!("This resource takes {allow}.");
     NotRouted {
-        problem: Problem::new(ProblemCode::MethodNotAllowed, detail),
+        problem: Box::new(Problem::new(ProblemCode::MethodNotAllowed, detail)),
         allow: HeaderValue::try_from(allow).ok(),
     }
 }

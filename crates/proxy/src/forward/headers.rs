@@ -121,10 +121,10 @@ fn passed_on<'a>(
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
     let named_by_connection = request.headers.contains_key(header::CONNECTION);
     request.headers.iter().filter(move |(name, _)| {
-        !is_replaced(name, cx.peer_trusted)
-            && !(named_by_connection
-                && mainstay_wire::connection_tokens(&request.headers)
-                    .any(|t| t.eq_ignore_ascii_case(name.as_str())))
+        let named = named_by_connection
+            && mainstay_wire::connection_tokens(&request.headers)
+                .any(|t| t.eq_ignore_ascii_case(name.as_str()));
+        !named && !is_replaced(name, cx.peer_trusted)
     })
 }
 

@@ -85,7 +85,7 @@ pub async fn forward(
             cx.facts.upstream_us.set(Some(sent_at.elapsed().as_micros() as u64));
             Ok(answer(head, flight, plan, &times))
         }
-        Err(Failed::Exchange(error)) => Err(flight.failed(cx, error)),
+        Err(Failed::Exchange(error)) => Err(flight.failed(cx, &error)),
         Err(Failed::TimedOut(code)) => Err(flight.timed_out(cx, code)),
         Err(Failed::Connect(error)) => Err(not_connected(cx, endpoint, &error)),
     }
@@ -219,10 +219,10 @@ impl InFlight {
         .await
     }
 
-    fn failed(mut self, cx: &RequestCx, error: ExchangeError) -> Failure {
+    fn failed(mut self, cx: &RequestCx, error: &ExchangeError) -> Failure {
         let reached = self.reached();
         self.give_up();
-        let detail = match (&error, reached) {
+        let detail = match (error, reached) {
             (ExchangeError::Reset, Reached::Nothing) => {
                 "The service closed the connection before the request was sent."
             }
@@ -234,8 +234,8 @@ impl InFlight {
             (ExchangeError::Body(error), _) => return body_failure(*error).into(),
         };
         let (code, why) = match error {
-            ExchangeError::Malformed(why) => (ProblemCode::UpstreamMalformed, why),
-            ExchangeError::TooLarge(why) => (ProblemCode::UpstreamTooLarge, why),
+            ExchangeError::Malformed(why) => (ProblemCode::UpstreamMalformed, *why),
+            ExchangeError::TooLarge(why) => (ProblemCode::UpstreamTooLarge, *why),
             ExchangeError::Reset | ExchangeError::Body(_) => {
                 (ProblemCode::UpstreamReset, "connection closed before an answer")
             }

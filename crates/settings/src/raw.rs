@@ -1,9 +1,26 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
-macro_rules! raw { ($($name:ident { $($field:ident : $ty:ty),* $(,)? })*) => { $( #[derive(Clone, Debug, Default, Deserialize)] #[serde(deny_unknown_fields, default)] pub struct $name { $(pub $field: Option<$ty>),* } )* } }
-#[derive(Clone, Debug, Deserialize)] #[serde(untagged)] pub enum OneOrMany { One(String), Many(Vec<String>) }
-impl OneOrMany { pub fn list(&self) -> Vec<String> { match self { Self::One(s) => vec![s.clone()], Self::Many(v) => v.clone() } } }
-#[derive(Clone, Debug, Deserialize)] #[serde(untagged)] pub enum EndpointRaw { Url(String), Full { url: String, weight: Option<u32> } }
+macro_rules! raw { ($($name:ident { $($field:ident : $ty:ty),* $(,)? })*) => { $( #[derive(Clone, Debug, Default, Deserialize)] #[serde(deny_unknown_fields, default)] pub(crate) struct $name { $(pub(crate) $field: Option<$ty>),* } )* } }
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+impl OneOrMany {
+    pub(crate) fn list(&self) -> Vec<String> {
+        match self {
+            Self::One(s) => vec![s.clone()],
+            Self::Many(v) => v.clone(),
+        }
+    }
+}
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum EndpointRaw {
+    Url(String),
+    Full { url: String, weight: Option<u32> },
+}
 raw! {
   File { include: OneOrMany, server: Server, control: Control, portal: Portal, upstream_defaults: Upstream, upstreams: BTreeMap<String, Upstream>, classes: BTreeMap<String, Operation>, apis: BTreeMap<String, Api>, telemetry: Telemetry }
   Server { listen: OneOrMany, workers: String, http2: Http2, limits: Limits, trusted_proxies: OneOrMany, health_path: String, shutdown: Shutdown, node: Node }
