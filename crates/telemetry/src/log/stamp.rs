@@ -8,8 +8,8 @@ use super::json::three_digits;
 
 /// `2027-02-01T10:00:00.` and what follows.
 const PREFIX: usize = 20;
-/// 0000-01-01 and the end of 9999: four digits of year are all that RFC 3339 has.
-const SECONDS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
+/// 0000-01-01: four digits of year are all that RFC 3339 has.
+const FIRST: i64 = -62_167_219_200;
 
 type Prefix = [u8; PREFIX];
 
@@ -18,7 +18,7 @@ thread_local! {
     static LAST: Cell<(i64, Prefix)> = const { Cell::new((i64::MIN, [0; PREFIX])) };
 }
 
-/// Appends the time. Times before the year 0 or after 9999 are shown as the nearest there is.
+/// Appends the time. Times before the year 0, or in the last day of 9999 and after, are shown as the nearest there is.
 #[inline]
 pub(crate) fn push_stamp(out: &mut Vec<u8>, at: UnixMs) {
     let seconds = at.seconds();
@@ -34,7 +34,7 @@ pub(crate) fn push_stamp(out: &mut Vec<u8>, at: UnixMs) {
 
 #[cold]
 fn prefix_of(seconds: i64) -> Prefix {
-    let seconds = seconds.clamp(*SECONDS.start(), *SECONDS.end());
+    let seconds = seconds.clamp(FIRST, jiff::Timestamp::MAX.as_second());
     let text = jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default();
     let mut prefix = *b"0000-01-01T00:00:00.";
     if let Some(date) = text.as_bytes().get(..PREFIX - 1) {
@@ -55,7 +55,7 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         };
         check(i64::MIN, "0000-01-01T00:00:00.192Z");
-        check(i64::MAX, "9999-12-31T23:59:59.807Z");
+        check(i64::MAX, "9999-12-30T22:00:00.807Z");
         check(-1, "1969-12-31T23:59:59.999Z");
         check(0, "1970-01-01T00:00:00.000Z");
         check(999, "1970-01-01T00:00:00.999Z");

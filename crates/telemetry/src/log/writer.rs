@@ -307,6 +307,7 @@ impl Job {
             let commands = std::mem::take(&mut *lock(&self.shared.commands));
             if let Some(sink) = commands.sink {
                 self.sink = sink;
+                // A new output that fails too is news.
                 self.failing = false;
             }
             if commands.reopen {
@@ -361,7 +362,7 @@ impl Job {
         let written = self.sink.write_lines(&self.batch, || !shared.abandoned.load(Ordering::Relaxed));
         self.shared.in_hand.store(0, Ordering::Relaxed);
         match written {
-            Ok(()) if self.failing => {
+            Ok(()) if self.failing || self.lost > 0 => {
                 let output = self.sink.output().name();
                 self.shared.emit(&Event::LogOutputRecovered { output: &output, lines: self.lost });
                 (self.failing, self.lost) = (false, 0);
