@@ -390,7 +390,7 @@ fn operation(
     let d = around.api.defaults.clone().unwrap_or_default();
     match e.auth.as_ref().or(class.auth.as_ref()).or(d.auth.as_ref()).map(raw::OneOrMany::list) {
         None => {
-            cx.bad(&n, "the operation does not say who may call it: add auth: none, or set it in defaults")
+            cx.bad(&n, "the operation does not say who may call it: add auth: none, or set it in defaults");
         }
         Some(ways) if ways != ["none"] => cx.bad(&n, "this version of Mainstay knows `auth: none` only"),
         Some(_) => {}
