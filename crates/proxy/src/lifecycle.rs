@@ -1,7 +1,7 @@
 //! The life of a request: one function, its stages in order, all branching here.
 //!
-//! [`serve_request`] makes the context, [`stages`] is the list a person reads to know what happens to a request
-//! and in which order, and [`finish`] gives every answer, whatever it is, the engine's own fields and its
+//! [`serve_request`] makes the context, `stages` is the list a person reads to know what happens to a request
+//! and in which order, and `finish` gives every answer, whatever it is, the engine's own fields and its
 //! status in the record.
 
 use std::cell::OnceCell;

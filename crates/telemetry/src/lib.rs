@@ -11,6 +11,9 @@ pub mod metrics;
 pub mod recent;
 pub mod trace;
 
+#[cfg(test)]
+mod timing;
+
 pub use event::{Event, EventClock, EventLog};
 pub use log::{AccessRecord, LogFormat, LogPlan, LogQueue, LogWriter, Output, write_record};
 pub use metrics::{Cells, Counter, Gauge, Histogram, Registry, Scrape};

@@ -1,6 +1,6 @@
 //! An HTTP/1 connection of a client: requests in, answers out, one after the other.
 //!
-//! All buffers are ours, so that an idle connection costs nothing but its socket ([`H1Io::park`]), an answer
+//! All buffers are ours, so that an idle connection costs nothing but its socket (its buffers are given back), an answer
 //! can be given before the body has arrived, and what is left of that body is never read as a request.
 //! Reading serves three who never run at the same time on one task: the loop that waits for a head, the body of
 //! the request that runs, and the watch for a client that leaves while its request runs.

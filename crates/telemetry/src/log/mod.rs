@@ -1,7 +1,7 @@
 //! The access log: one line for each request, formatted by the worker, written by one thread.
 //!
 //! A worker formats its line ([`write_record`]) and appends it to a queue of its own ([`LogQueue`]). The
-//! writer's thread ([`LogWriter`]) comes by every [`writer::ROUND`] while there is work, swaps each queue's
+//! writer's thread ([`LogWriter`]) comes by every 20 ms while there is work, swaps each queue's
 //! buffer for an empty one and writes it in one piece. So a request costs no system call, lines are never torn
 //! between workers, and an output that blocks holds up nobody: a full queue drops the line and counts it.
 //!
