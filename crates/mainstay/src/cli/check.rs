@@ -1,6 +1,6 @@
 //! Commands that need no running engine: `check`, `explain`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mainstay_config::{Options, Problem, render_json, render_text};
 use mainstay_core::clock::Clock;
@@ -10,19 +10,9 @@ use super::{Common, NO, OutputFormat, complain, say};
 use crate::explain::{Asked, explain as explain_request};
 
 /// Checks a configuration.
-pub(super) fn check(
-    common: &Common,
-    file: Option<PathBuf>,
-    against: Option<&Path>,
-    allow_missing_env: bool,
-) -> u8 {
+pub(super) fn check(common: &Common, file: Option<PathBuf>) -> u8 {
     let path = file.unwrap_or_else(|| common.config.clone());
-    let options = Options {
-        against: against.map(Path::to_owned),
-        allow_missing_env,
-        now_s: Clock::System.now().seconds(),
-        ..Options::default()
-    };
+    let options = Options { now_s: Clock::System.now().seconds(), ..Options::default() };
     let outcome = mainstay_config::load(&path, &options);
     report(common, &outcome.problems, outcome.checked.is_some());
     if outcome.checked.is_none() {

@@ -64,12 +64,6 @@ enum Command {
     Check {
         /// The configuration; without it, the one of --config.
         file: Option<PathBuf>,
-        /// An older configuration: its published dates may only move later, and loosenings are shown.
-        #[arg(long, value_name = "OLD")]
-        against: Option<PathBuf>,
-        /// Take missing environment variables for warnings.
-        #[arg(long)]
-        allow_missing_env: bool,
     },
     /// Print what a configuration would change in the running engine; exit code 1 if something loosens.
     Plan {
@@ -105,9 +99,7 @@ pub fn main() -> ExitCode {
     let code = match command {
         Command::Run => run::run(&common),
         Command::Demo { traffic } => run::demo(traffic),
-        Command::Check { file, against, allow_missing_env } => {
-            check::check(&common, file, against.as_deref(), allow_missing_env)
-        }
+        Command::Check { file } => check::check(&common, file),
         Command::Explain { request, header, at, request_id: None } => {
             check::explain(&common, &request, &header, at.as_deref())
         }
