@@ -40,6 +40,8 @@ struct Commands {
     stop: bool,
     /// Told when all that was queued before has been written.
     flushed: Vec<SyncSender<()>>,
+    /// Set by the thread as the last thing it does.
+    ended: bool,
 }
 
 /// What workers, the thread and the control side share.
@@ -203,7 +205,8 @@ impl LogWriter {
         self.command(|commands| commands.reopen = true);
     }
 
-    /// Sends all further batches to another output. One that blocks now is left when its write ends.
+    /// Sends all further batches to another output. One that blocks now is left when its write ends. After a stop
+    /// there are no further batches.
     ///
     /// # Errors
     /// The output cannot be opened; the old one goes on.
@@ -253,10 +256,12 @@ impl LogWriter {
     fn flushed(&self, timeout: Duration, stop: bool) -> bool {
         let (sender, receiver) = sync_channel(1);
         self.command(|commands| {
-            commands.flushed.push(sender);
             commands.stop |= stop;
+            if !commands.ended {
+                commands.flushed.push(sender);
+            }
         });
-        // A thread that has ended drops the sender: there is nothing left to write.
+        // Without a thread the sender is dropped, which ends the wait: there is nothing left to write.
         !matches!(receiver.recv_timeout(timeout), Err(std::sync::mpsc::RecvTimeoutError::Timeout))
     }
 
@@ -320,7 +325,7 @@ impl Job {
                 let _ = flushed.try_send(());
             }
             if commands.stop {
-                return;
+                return self.end();
             }
             idle_rounds = if wrote { 0 } else { idle_rounds + 1 };
             if idle_rounds < IDLE_ROUNDS {
@@ -329,6 +334,13 @@ impl Job {
                 self.sleep();
             }
         }
+    }
+
+    fn end(self) {
+        let mut commands = lock(&self.shared.commands);
+        commands.ended = true;
+        // One who came while the last round was under way.
+        commands.flushed.clear();
     }
 
     fn reopen(&mut self) {

@@ -236,6 +236,22 @@ fn none_formats_nothing_and_can_be_switched() {
 }
 
 #[test]
+fn after_a_stop_nobody_waits_and_lines_are_counted() {
+    let folder = Folder::new();
+    let path = folder.file("log");
+    let writer = LogWriter::start(Output::File(path.clone()), 4096).unwrap();
+    let queue = writer.worker();
+    push(&queue, "before\n");
+    assert_eq!(writer.flush_and_stop(LONG), 0);
+    push(&queue, "after\n");
+    // With the thread gone these would otherwise wait for the whole of a time that no test has.
+    assert!(writer.flush(Duration::MAX));
+    assert_eq!(writer.flush_and_stop(Duration::MAX), 1);
+    assert!(writer.retarget(Output::Stdout).is_ok() && !queue.is_on());
+    assert_eq!(read(&path), "before\n");
+}
+
+#[test]
 fn an_ended_worker_and_a_dropped_writer_lose_nothing() {
     let (mut reader, output) = pipe();
     let writer = LogWriter::start(output, 4096).unwrap();
