@@ -240,8 +240,9 @@ fn upstream(cx: &mut Cx, name: &str, u: &raw::Upstream, d: &raw::Upstream) -> Up
                     cx.bad(name, "bad endpoint");
                     return None;
                 }
+                let display = url.strip_prefix("http://").unwrap_or(&url).to_owned();
                 Some(Endpoint {
-                    display: url,
+                    display,
                     host: host.trim_matches(['[', ']']).to_owned(),
                     port,
                     all_addresses: all,
