@@ -56,8 +56,10 @@ impl Store for Disk {
         let dir = glob::Pattern::escape(&dir.to_string_lossy());
         let full = Path::new(&dir).join(pattern);
         let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-        let found = glob::glob_with(&full.to_string_lossy(), options).map_err(|error| error.msg.to_owned())?;
-        let mut paths: Vec<PathBuf> = found.flatten().filter(|path| path.is_file()).take(files_max + 1).collect();
+        let found =
+            glob::glob_with(&full.to_string_lossy(), options).map_err(|error| error.msg.to_owned())?;
+        let mut paths: Vec<PathBuf> =
+            found.flatten().filter(|path| path.is_file()).take(files_max + 1).collect();
         paths.sort();
         Ok(paths)
     }
@@ -76,7 +78,8 @@ pub(crate) struct Memory(pub(crate) BTreeMap<PathBuf, String>);
 
 impl Store for Memory {
     fn read(&self, path: &Path, bytes_max: u64) -> Result<String, ReadError> {
-        let text = self.0.get(&plain(path)).ok_or_else(|| ReadError::Unreadable("there is no such file".into()))?;
+        let text =
+            self.0.get(&plain(path)).ok_or_else(|| ReadError::Unreadable("there is no such file".into()))?;
         if text.len() as u64 > bytes_max { Err(ReadError::TooLarge) } else { Ok(text.clone()) }
     }
 

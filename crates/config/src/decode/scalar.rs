@@ -78,11 +78,16 @@ fn unit_error(code: &'static str) -> impl Fn(UnitError) -> Refusal {
     move |error| Refusal::new(code, error.0)
 }
 
-fn in_range<T: PartialOrd>(value: T, min: T, max: T, show: impl Fn(&T) -> String) -> Result<T, Refusal> {
-    if (&min..=&max).contains(&&value) {
+fn in_range<T: PartialOrd + Copy>(
+    value: T,
+    min: T,
+    max: T,
+    show: impl Fn(T) -> String,
+) -> Result<T, Refusal> {
+    if (min..=max).contains(&value) {
         return Ok(value);
     }
-    let message = format!("out of range: expected {} to {}", show(&min), show(&max));
+    let message = format!("out of range: expected {} to {}", show(min), show(max));
     Err(Refusal::new("out_of_range", message))
 }
 
@@ -111,7 +116,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for Int<MIN, MAX> {
             return Err(if digits { refusal.help("write it without quotes") } else { refusal });
         }
         // Digits that do not fit are too many in any case.
-        in_range(text.parse().unwrap_or(u64::MAX), MIN, MAX, u64::to_string).map(Int)
+        in_range(text.parse().unwrap_or(u64::MAX), MIN, MAX, |value| value.to_string()).map(Int)
     }
 
     fn schema() -> Value {
@@ -131,7 +136,7 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Scalar for Lasting<MIN_MS, MAX_MS> {
     fn read(text: &str, _plain: bool) -> Result<Self, Refusal> {
         let value = units::parse_duration(text).map_err(unit_error("bad_duration"))?;
         let (min, max) = (Duration::from_millis(MIN_MS), Duration::from_millis(MAX_MS));
-        in_range(value, min, max, |value| units::show_duration(*value)).map(Lasting)
+        in_range(value, min, max, units::show_duration).map(Lasting)
     }
 
     fn schema() -> Value {
@@ -151,7 +156,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
 
     fn read(text: &str, _plain: bool) -> Result<Self, Refusal> {
         let value = units::parse_size(text).map_err(unit_error("bad_size"))?;
-        in_range(value, MIN, MAX, |value| units::show_size(*value)).map(Size)
+        in_range(value, MIN, MAX, units::show_size).map(Size)
     }
 
     fn schema() -> Value {

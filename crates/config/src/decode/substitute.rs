@@ -42,9 +42,10 @@ impl Lookup for () {
 
 /// Something that was put in.
 #[derive(Clone)]
-pub(crate) enum Given {
-    Variable { name: String, value: String },
-    File { path: PathBuf, text: String },
+pub(crate) struct Given {
+    pub(crate) text: String,
+    /// The file it came from; none for a variable.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// A scalar after substitution.
@@ -107,7 +108,8 @@ fn value_of(name: &str, at: &Place, cx: &mut Decoder<'_>) -> Option<String> {
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
-        let report = Report::error("bad_substitution", at, format!("`{name}` is no name of an environment variable"));
+        let report =
+            Report::error("bad_substitution", at, format!("`{name}` is no name of an environment variable"));
         cx.report(report.help("write `${NAME}` with letters, digits and `_`, or `${file:path}`"));
         return None;
     }
@@ -121,7 +123,7 @@ fn value_of(name: &str, at: &Place, cx: &mut Decoder<'_>) -> Option<String> {
         cx.report(report);
         return None;
     };
-    cx.given.push(Given::Variable { name: name.to_owned(), value: value.clone() });
+    cx.given.push(Given { text: value.clone(), file: None });
     Some(value)
 }
 
@@ -140,7 +142,7 @@ fn file_value(path: &str, at: &Place, cx: &mut Decoder<'_>) -> Option<String> {
             return None;
         }
     };
-    cx.given.push(Given::File { path, text: text.clone() });
+    cx.given.push(Given { text: text.clone(), file: Some(path) });
     let end = text.trim_end_matches(['\r', '\n']).len();
     Some(text[..end].to_owned())
 }

@@ -100,7 +100,7 @@ impl Problem {
 }
 
 /// Where in the configuration something stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) file: FileId,
     pub(crate) line: u32,
@@ -155,7 +155,10 @@ impl Report {
 }
 
 /// Sorted by place, each said once, with the name and the line of its file.
-pub(crate) fn finish(mut reports: Vec<Report>, file: impl Fn(FileId, u32) -> (PathBuf, Option<String>)) -> Vec<Problem> {
+pub(crate) fn finish(
+    mut reports: Vec<Report>,
+    file: impl Fn(FileId, u32) -> (PathBuf, Option<String>),
+) -> Vec<Problem> {
     let place = |r: &Report| (r.at.file, r.at.line, r.at.column);
     reports.sort_by(|a, b| {
         let order = place(a).cmp(&place(b)).then((a.severity, a.code).cmp(&(b.severity, b.code)));

@@ -1,0 +1,326 @@
+//! The file as it is written: every key, its type, its default, and what it means.
+//!
+//! The doc comments here are the reference: they become the descriptions of the JSON Schema. A key is declared only
+//! once it does something; keys of later work are unknown until then.
+
+mod network;
+mod operation;
+mod values;
+
+use crate::decode::scalar::{Date, Flag, Int, Lasting, OrAuto, OrNone, OrOff, Share, Size, Text, words};
+use crate::decode::{List, Map, keys};
+
+pub(crate) use network::{Address, EndpointSpec, EndpointUrl, Host, HostName, ListenSpec, NetworkSpec, Url};
+pub(crate) use operation::{AuthSpec, Sunsets, TimeoutsOrOff, timeouts_of};
+pub(crate) use values::{
+    AbsolutePath, BasePath, HeaderName, LogField, LogTarget, Name, OperationName, Origin, PoolOrOff,
+    VersionName,
+};
+
+keys! {
+    /// Everything an engine needs.
+    pub(crate) struct Root {
+        /// Further files, as patterns relative to this one, such as `teams/*/mainstay.yaml`. Their entries are merged;
+        /// the same entry in two files is an error. Included files include nothing themselves.
+        include: List<Text> = "[]",
+        /// The data plane.
+        server: Server,
+        /// The control listener: admin API, metrics, health.
+        control: Control,
+        /// The developer portal.
+        portal: Portal,
+        /// What lies under every upstream, key by key.
+        upstream_defaults: UpstreamDefaults,
+        /// Services to forward to, by name.
+        upstreams: Map<Name, Upstream>,
+        /// Named sets of operation keys. An operation names one class and may override its keys.
+        classes: Map<Name, OperationKeys>,
+        /// What is served, by name.
+        apis: Map<Name, Api>,
+        /// What the engine tells about itself.
+        telemetry: Telemetry,
+    }
+
+    /// The data plane.
+    pub(crate) struct Server {
+        /// Addresses to listen on, `host:port` with a literal address.
+        listen: List<ListenSpec> = "0.0.0.0:8080",
+        /// Worker threads; `auto` is one per core.
+        workers: OrAuto<Int<1, 1024>> = "auto",
+        /// HTTP/2 of clients.
+        http2: Http2,
+        /// What clients may do.
+        limits: Limits,
+        /// Addresses and networks of proxies whose `X-Forwarded-For` and `Forwarded` are believed.
+        trusted_proxies: List<NetworkSpec> = "[]",
+        /// A path that answers load balancers on the data plane, such as `/healthz`.
+        health_path: OrOff<AbsolutePath> = "off",
+        /// How the engine stops.
+        shutdown: Shutdown,
+        /// Who this engine is, in the log.
+        node: Node,
+    }
+
+    /// HTTP/2 of clients.
+    pub(crate) struct Http2 {
+        /// Requests at once on one connection.
+        streams_max: Int<1, 10_000> = "100",
+        /// Flow control window of a request body; that of a connection is twice as large.
+        window: Size<16_384, 67_108_864> = "1MiB",
+    }
+
+    /// What clients may do.
+    pub(crate) struct Limits {
+        /// Connections at once, over all listeners.
+        connections: Int<1, 10_000_000> = "20000",
+        /// Connections at once from one address; `trusted_proxies` do not count.
+        connections_per_client: Int<1, 10_000_000> = "1000",
+        /// How long a connection may live; then it is told to close.
+        connection_age: OrOff<Lasting<1_000, 2_592_000_000>> = "off",
+        /// Size of all header fields of a request, with its request line.
+        header_bytes: Size<1_024, 1_048_576> = "32KiB",
+        /// Number of header fields of a request.
+        headers: Int<10, 1_000> = "100",
+        /// Length of the request target.
+        uri_bytes: Size<128, 65_536> = "8KiB",
+        /// Size of a request body. An operation may set its own.
+        body: Size<0, 1_099_511_627_776> = "1MiB",
+        /// From the first byte of a head to its end.
+        header_timeout: Lasting<10, 600_000> = "10s",
+        /// Longest silence while a body arrives.
+        body_timeout: Lasting<10, 3_600_000> = "30s",
+        /// Longest silence between requests.
+        idle_timeout: Lasting<10, 86_400_000> = "75s",
+        /// Requests at once.
+        requests_in_flight: Int<1, 1_000_000> = "10000",
+    }
+
+    /// How the engine stops.
+    pub(crate) struct Shutdown {
+        /// How long it is not ready, but still serves, so that load balancers can leave.
+        delay: Lasting<0, 600_000> = "0s",
+        /// How long running requests may take to finish.
+        drain: Lasting<0, 3_600_000> = "30s",
+    }
+
+    /// Who this engine is, in the log.
+    pub(crate) struct Node {
+        /// Its name; `auto` is the name of the host.
+        name: OrAuto<Text> = "auto",
+        /// Where it stands.
+        region: OrNone<Text> = "none",
+    }
+
+    /// The control listener.
+    pub(crate) struct Control {
+        /// Its address, which must be on loopback.
+        listen: Address = "127.0.0.1:9090",
+        /// The file with the admin token, relative to this one. It is made at the first start.
+        token_file: Text = "mainstay.token",
+    }
+
+    /// The developer portal.
+    pub(crate) struct Portal {
+        /// Its URL as integrators know it: the base of problem types and of links to guides.
+        public_url: Url,
+    }
+
+    /// What lies under every upstream.
+    pub(crate) struct UpstreamDefaults {
+        /// HTTP/1.1 or HTTP/2.
+        protocol: Protocol = "auto",
+        /// The `Host` that the upstream sees.
+        host: HostName = "endpoint",
+        /// Connections to each endpoint; `off` keeps none open between requests.
+        pool: PoolOrOff,
+        /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
+        timeouts: TimeoutsOrOff,
+    }
+
+    /// A service to forward to.
+    pub(crate) struct Upstream {
+        /// Where it is: `http://host:port`, or `dns:name:port` for all addresses of a name. At least one.
+        endpoints: List<EndpointSpec>,
+        /// HTTP/1.1 or HTTP/2. `auto` is HTTP/1.1.
+        protocol: Protocol = "auto",
+        /// The `Host` that it sees: that of the endpoint, the client's (`preserve`), or a name.
+        host: HostName = "endpoint",
+        /// Connections to each endpoint; `off` keeps none open between requests.
+        pool: PoolOrOff,
+        /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
+        timeouts: TimeoutsOrOff,
+    }
+
+    /// Connections to each endpoint, over all workers.
+    pub(crate) struct Pool {
+        /// At once.
+        connections_max: Int<1, 65_535> = "256",
+        /// Kept open between requests.
+        idle_max: Int<0, 65_535> = "64",
+        /// How long an unused connection is kept.
+        idle_timeout: Lasting<10, 3_600_000> = "60s",
+        /// How long any connection is used.
+        lifetime_max: Lasting<1_000, 2_592_000_000> = "1h",
+        /// How long a request waits for a connection when all are busy.
+        wait: Lasting<0, 60_000> = "200ms",
+    }
+
+    /// How long things may take.
+    pub(crate) struct Timeouts {
+        /// Until a connection stands.
+        connect: Lasting<1, 300_000> = "1s",
+        /// One attempt, until the head of the answer.
+        attempt: OrOff<Lasting<1, 86_400_000>> = "5s",
+        /// The whole request, attempts and waits included, until the head of the answer.
+        total: OrOff<Lasting<1, 86_400_000>> = "10s",
+        /// Longest silence while a body streams.
+        idle: OrOff<Lasting<1, 86_400_000>> = "60s",
+        /// How long an unsafe request may run on after its client has left.
+        settle: Lasting<0, 3_600_000> = "30s",
+    }
+
+    /// Keys of an operation, as classes and defaults may set them.
+    pub(crate) struct OperationKeys {
+        /// Who may call it. This version knows `none`: anyone.
+        auth: AuthSpec,
+        /// Size of a request body. Without it `server.limits.body` applies.
+        body: Size<0, 1_099_511_627_776>,
+        /// How long things may take, over those of the upstream; `off` is off for `attempt`, `total` and `idle`.
+        timeouts: TimeoutsOrOff,
+        /// Send the path without base path and version. Without it the path is sent as it came.
+        strip_prefix: Flag,
+    }
+
+    /// What is served under one name.
+    pub(crate) struct Api {
+        /// Who to ask: shown in the log and by `explain`.
+        owner: Text,
+        /// Hosts it is served on: `*`, names, or `*.example.com` for what is below a name.
+        hosts: List<Host> = "'*'",
+        /// What stands before the version in the URL, such as `/payments`.
+        base_path: OrNone<BasePath> = "none",
+        /// Whether all operations of a document are served, or only those with an entry.
+        expose: Expose = "all",
+        /// Its versions; the name is the segment of the URL. At least one.
+        versions: Map<VersionName, Version>,
+        /// What browsers of other origins may do. Without it: nothing.
+        cors: Cors,
+        /// What lies under its operations' classes.
+        defaults: OperationKeys,
+        /// Entries for all versions, by `operationId`, or as `METHOD /path`.
+        operations: Map<OperationName, Operation>,
+    }
+
+    /// One version of an api.
+    pub(crate) struct Version {
+        /// Its OpenAPI document. Without it exactly the entries are served.
+        openapi: Text,
+        /// The upstream it is forwarded to.
+        upstream: Text,
+        /// When it is announced to end, and when it does.
+        lifecycle: Lifecycle,
+        /// Send the path without base path and version. Without it the path is sent as it came.
+        strip_prefix: Flag,
+        /// Entries for this version, by `operationId`, or as `METHOD /path`; they win over those of the api.
+        operations: Map<OperationName, Operation>,
+    }
+
+    /// When a version is announced to end, and when it does.
+    pub(crate) struct Lifecycle {
+        /// From when on it is deprecated.
+        deprecated: Date,
+        /// From when on it is gone (410). Once published it can only move later.
+        sunset: Date,
+        /// The version to move to.
+        successor: Text,
+        /// How to move: a file, or a URL.
+        guide: Text,
+        /// Short windows in which requests are refused, so that the end surprises nobody.
+        brownouts: List<Brownout> = "[]",
+    }
+
+    /// A window in which requests are refused.
+    pub(crate) struct Brownout {
+        /// When it begins.
+        from: Date,
+        /// How long it lasts.
+        r#for: Lasting<1_000, 604_800_000>,
+        /// The share of requests that are refused.
+        share: Share<false> = "1.0",
+    }
+
+    /// What browsers of other origins may do.
+    pub(crate) struct Cors {
+        /// Origins such as `https://dashboard.example.com`; `*` alone is any, never with credentials.
+        origins: List<Origin>,
+        /// Whether cookies and credentials may be sent.
+        credentials: Flag = "false",
+        /// Response headers that scripts may read, beside those the engine sets.
+        expose: List<HeaderName> = "[]",
+        /// Request headers that scripts may send. Without it: those that are asked for.
+        headers: List<HeaderName> = "[]",
+        /// How long browsers may remember the answer.
+        max_age: Lasting<0, 86_400_000> = "10m",
+    }
+
+    /// An entry: what one operation does otherwise.
+    pub(crate) struct Operation {
+        /// The class whose keys it takes.
+        class: Text,
+        /// Who may call it. This version knows `none`: anyone.
+        auth: AuthSpec,
+        /// Size of a request body.
+        body: Size<0, 1_099_511_627_776>,
+        /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
+        timeouts: TimeoutsOrOff,
+        /// Send the path without base path and version.
+        strip_prefix: Flag,
+        /// Its own sunset: a date in the entry of a version, dates by version in the entry of an api.
+        sunset: Sunsets,
+        /// The versions an entry of the api is for. Without it: all.
+        versions: List<Text>,
+    }
+
+    /// What the engine tells about itself.
+    pub(crate) struct Telemetry {
+        /// The access log.
+        log: Log,
+    }
+
+    /// The access log.
+    pub(crate) struct Log {
+        /// JSON objects, or words for people.
+        format: LogFormat = "json",
+        /// `stdout`, `none`, or a file, relative to this one.
+        output: LogTarget = "stdout",
+        /// The share of plain successful requests that are logged.
+        sample_success: Share<true> = "1.0",
+        /// Fields whose values are replaced by `[redacted]`.
+        redact: List<LogField> = "[]",
+    }
+}
+
+words! {
+    /// Which HTTP an upstream speaks.
+    pub(crate) enum Protocol {
+        Auto = "auto",
+        Http1 = "http1",
+        H2 = "h2",
+    }
+}
+
+words! {
+    /// Which operations of a document are served.
+    pub(crate) enum Expose {
+        All = "all",
+        Listed = "listed",
+    }
+}
+
+words! {
+    /// How a line of the access log looks.
+    pub(crate) enum LogFormat {
+        Json = "json",
+        Text = "text",
+    }
+}

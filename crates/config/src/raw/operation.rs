@@ -1,0 +1,116 @@
+//! Values of operation keys: who may call, timeouts, dates by version.
+
+use mainstay_openapi::tree::Node;
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::{Timeouts, VersionName};
+use crate::decode::scalar::{Date, OrOff};
+use crate::decode::{Decode, Decoder, Field, Map, Scalar, Spanned, State};
+use crate::diagnostic::Report;
+
+/// Who may call an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AuthSpec {
+    None,
+}
+
+impl Decode for AuthSpec {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthSpec> {
+        let words: Vec<&str> = match node.text() {
+            Some(word) => vec![word],
+            None => node.items().iter().filter_map(Node::text).collect(),
+        };
+        if words == ["none"] {
+            return Some(AuthSpec::None);
+        }
+        let at = cx.place(node.span());
+        if node.is_null() || (words.is_empty() && !node.is_mapping()) {
+            cx.expected(node, "who may call: `none`");
+        } else if words.contains(&"none") {
+            cx.report(Report::error("auth_none_alone", &at, "`none` is anyone, so it stands alone"));
+        } else {
+            let message = "this version of Mainstay knows `auth: none` only";
+            let help =
+                "checking of credentials comes with a later version; until then the service has to do it";
+            cx.report(Report::error("auth_unsupported", &at, message).help(help));
+        }
+        None
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["none", ["none"]] })
+    }
+}
+
+/// Timeouts, or `off`: then those that can be off are.
+#[derive(Clone, Debug)]
+pub(crate) struct TimeoutsOrOff(pub(crate) Timeouts);
+
+impl Decode for TimeoutsOrOff {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<TimeoutsOrOff> {
+        if node.plain_text() != Some("off") {
+            return Timeouts::decode(node, cx).map(TimeoutsOrOff);
+        }
+        let off = Spanned { value: OrOff(None), at: cx.place(node.span()), written: None };
+        let mut timeouts = Timeouts::absent();
+        for field in [&mut timeouts.attempt, &mut timeouts.total, &mut timeouts.idle] {
+            field.state = State::Given(off.clone());
+        }
+        Some(TimeoutsOrOff(timeouts))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let block = Timeouts::schema(generator);
+        json_schema!({ "anyOf": [block, { "const": "off" }] })
+    }
+
+    fn over(&self, under: &TimeoutsOrOff) -> TimeoutsOrOff {
+        TimeoutsOrOff(self.0.over(&under.0))
+    }
+}
+
+/// `sunset` of an entry.
+#[derive(Clone, Debug)]
+pub(crate) enum Sunsets {
+    Date(Date),
+    ByVersion(Map<VersionName, Date>),
+}
+
+impl Decode for Sunsets {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Sunsets> {
+        if node.is_mapping() {
+            Map::decode(node, cx).map(Sunsets::ByVersion)
+        } else {
+            Date::decode(node, cx).map(Sunsets::Date)
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let by_version = Map::<VersionName, Date>::schema(generator);
+        json_schema!({ "anyOf": [<Date as Scalar>::schema(), by_version] })
+    }
+}
+
+impl super::Operation {
+    /// The keys that classes and defaults have too.
+    pub(crate) fn keys(&self) -> super::OperationKeys {
+        super::OperationKeys {
+            auth: self.auth.clone(),
+            body: self.body.clone(),
+            timeouts: self.timeouts.clone(),
+            strip_prefix: self.strip_prefix.clone(),
+        }
+    }
+}
+
+impl super::OperationKeys {
+    /// The timeouts that are set here.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        timeouts_of(&self.timeouts)
+    }
+}
+
+/// The block, or one without keys.
+pub(crate) fn timeouts_of(field: &Field<TimeoutsOrOff>) -> Timeouts {
+    field.get().map_or_else(Timeouts::absent, |timeouts| timeouts.value.0.clone())
+}
