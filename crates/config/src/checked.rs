@@ -108,7 +108,7 @@ pub struct Upstream {
 /// One endpoint. Only plain HTTP as long as there is no TLS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// As written, for people.
+    /// `host:port` (or `dns:name:port`), as the log and people name it.
     pub display: String,
     /// A host name or an address literal (IPv6 without brackets).
     pub host: String,

@@ -1,7 +1,7 @@
 //! Configuration: text, raw, checked; diagnostics and JSON Schema.
 //!
-//! The way of a file: [`read`] turns text into spanned trees and these into typed keys (`raw`), with includes and
-//! substitution; [`check`] resolves names, merges defaults, classes and entries, and looks at every rule; what comes
+//! The way of a file: `read` turns text into spanned trees and these into typed keys (`raw`), with includes and
+//! substitution; `check` resolves names, merges defaults, classes and entries, and looks at every rule; what comes
 //! out is [`checked::Checked`], in which nothing can be wrong any more. Every problem of every file is found in one go.
 //!
 //! Rules of this crate:

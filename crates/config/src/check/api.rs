@@ -51,13 +51,11 @@ impl Check<'_> {
     fn api(&mut self, name: &Spanned<String>, raw: &raw::Api) -> checked::Api {
         let help = "such as `versions: { v1: { upstream: NAME, operations: { \"GET /things\": {} } } }`";
         let message = format!("the api `{}` has no versions", name.value);
-        let entries: &[Entry<raw::Version>] = match self.require(&raw.versions, &name.at, &message, help) {
-            Some(versions) => &versions.value.entries,
-            None => &[],
-        };
-        if let (true, Some(at)) = (entries.is_empty(), raw.versions.place()) {
-            let at = at.clone();
-            self.report(Report::error("api_empty", &at, message).help(help));
+        let versions = self.require(&raw.versions, &name.at, &message, help);
+        let entries: &[Entry<raw::Version>] =
+            versions.map(|map| map.value.entries.as_slice()).unwrap_or_default();
+        if let Some(map) = versions.filter(|map| map.value.entries.is_empty() && !map.value.has_lost) {
+            self.report(Report::error("api_empty", &map.at, message).help(help));
         }
         let scope = ApiScope {
             name: &name.value,
@@ -76,6 +74,7 @@ impl Check<'_> {
                 versions.insert(entry.name.value.clone(), self.version(&scope, &entry.name, &raw.value));
             }
         }
+        self.report_unmatched();
         self.check_successors(&scope, entries);
         checked::Api {
             name: name.value.clone(),

@@ -102,6 +102,13 @@ impl Applied<'_> {
     }
 }
 
+/// An entry that names nothing of some versions.
+pub(super) struct Unmatched {
+    entry: Spanned<String>,
+    versions: Vec<String>,
+    help: String,
+}
+
 impl Check<'_> {
     /// Rules for the entries of an api that hold whatever the versions are.
     pub(super) fn check_api_entries(&mut self, api: &ApiScope<'_>) {
@@ -188,34 +195,47 @@ impl Check<'_> {
         all.filter_map(read).collect()
     }
 
-    /// Entries that name nothing of this version.
+    /// Remembers the entries that name nothing of this version.
     pub(super) fn check_matches(
         &mut self,
         version: &VersionScope<'_>,
         entries: &[Applied<'_>],
         candidates: &[Candidate],
     ) {
+        let is_documented = version.raw.openapi.get().is_some();
+        let name = &version.name.value;
         for applied in entries {
-            let name = &applied.entry.name;
-            if candidates.iter().any(|candidate| candidate.named_by(&name.value, &applied.selector) > 0) {
+            let entry = &applied.entry.name;
+            if candidates.iter().any(|candidate| candidate.named_by(&entry.value, &applied.selector) > 0) {
                 continue;
             }
-            let is_documented = version.raw.openapi.get().is_some();
-            let message = format!("`{}` matches no operation of {}", name.value, version.name.value);
             let help = if is_documented {
                 let ids = candidates.iter().filter_map(|candidate| candidate.id.as_deref());
-                let near = nearest(&name.value, ids).map(|near| format!("did you mean `{near}`? "));
-                let others = "an entry that is not for all versions says so: `versions: [..]`";
-                let others =
-                    if applied.is_narrow { "the document names the operations there are" } else { others };
-                format!("{}{others}", near.unwrap_or_default())
+                let near = nearest(&entry.value, ids).map(|near| format!("did you mean `{near}`? "));
+                let rule = if applied.is_narrow {
+                    "an entry names an `operationId` of the document, or `METHOD /path`"
+                } else {
+                    "an entry that is not for all versions says so: `versions: [..]`"
+                };
+                format!("{}{rule}", near.unwrap_or_default())
             } else {
-                format!(
-                    "{} has no document, so its operations are written as `METHOD /path`",
-                    version.name.value
-                )
+                format!("{name} has no document, so its operations are written as `METHOD /path`")
             };
-            self.report(Report::error("entry_matches_nothing", &name.at, message).help(help));
+            match self.unmatched.iter_mut().find(|unmatched| unmatched.entry.at == entry.at) {
+                Some(known) => known.versions.push(name.clone()),
+                None => {
+                    let (entry, versions) = (entry.clone(), vec![name.clone()]);
+                    self.unmatched.push(Unmatched { entry, versions, help });
+                }
+            }
+        }
+    }
+
+    /// Reports what [`Check::check_matches`] remembered of the versions of one api.
+    pub(super) fn report_unmatched(&mut self) {
+        for Unmatched { entry, versions, help } in std::mem::take(&mut self.unmatched) {
+            let message = format!("`{}` matches no operation of {}", entry.value, versions.join(", "));
+            self.report(Report::error("entry_matches_nothing", &entry.at, message).help(help));
         }
     }
 

@@ -31,6 +31,7 @@ use crate::read::Written;
 use crate::store::Store;
 
 use conflict::Routes;
+use entries::Unmatched;
 use merge::Merged;
 
 pub(crate) use entries::path_of;
@@ -71,6 +72,7 @@ struct Check<'a> {
     reports: Vec<Report>,
     places: Places,
     routes: Routes,
+    unmatched: Vec<Unmatched>,
     /// Guides by what their URL ends in.
     guides: BTreeMap<String, (PathBuf, Place)>,
     upstreams: BTreeMap<String, Arc<checked::Upstream>>,
@@ -98,6 +100,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
         reports,
         places: Places::default(),
         routes: Routes::default(),
+        unmatched: Vec::new(),
         guides: BTreeMap::new(),
         upstreams: BTreeMap::new(),
         upstream_timeouts: BTreeMap::new(),

@@ -148,7 +148,7 @@ fn duration<const MIN: u64, const MAX: u64>(field: &Field<OrOff<Lasting<MIN, MAX
 /// Stands where nothing could be read; a configuration with it is never served.
 fn placeholder() -> Endpoint {
     let host = "placeholder.invalid".to_owned();
-    Endpoint { display: format!("http://{host}"), host, port: 80, all_addresses: false, weight: 1 }
+    Endpoint { display: format!("{host}:80"), host, port: 80, all_addresses: false, weight: 1 }
 }
 
 /// The upstream of a version whose own could not be found; likewise never served.

@@ -59,12 +59,14 @@ pub(crate) struct Entry<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct Map<N, T> {
     pub(crate) entries: Vec<Entry<T>>,
+    /// An entry was left out because of its name, which has been reported.
+    pub(crate) has_lost: bool,
     naming: PhantomData<N>,
 }
 
 impl<N, T> Default for Map<N, T> {
     fn default() -> Map<N, T> {
-        Map { entries: Vec::new(), naming: PhantomData }
+        Map { entries: Vec::new(), has_lost: false, naming: PhantomData }
     }
 }
 
@@ -96,6 +98,7 @@ impl<N: Naming, T: Decode> Decode for Map<N, T> {
                     let name = Spanned { value: key.text.clone(), at, written: None };
                     map.entries.push(Entry { name, value: Field { state, default: None } });
                 } else {
+                    map.has_lost = true;
                     cx.report(Report::error("bad_name", &at, format!("`{}` is no {}", key.text, N::WHAT)));
                 }
             });

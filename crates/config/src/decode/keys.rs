@@ -95,11 +95,17 @@ fn key_of(field: &'static str) -> &'static str {
 
 /// Whether a node is a mapping; its unknown keys are reported.
 pub(crate) fn open_block(node: &Node, known_fields: &[&'static str], cx: &mut Decoder<'_>) -> bool {
+    let names: Vec<&str> = known_fields.iter().map(|field| key_of(field)).collect();
     if !node.is_mapping() {
-        cx.expected(node, "a mapping");
+        if node.plain_text() == Some("off") {
+            let place = cx.place(node.span());
+            let report = Report::error("wrong_type", &place, "this block cannot be switched off as a whole");
+            cx.report(report.help(known("", names.iter().copied())));
+        } else {
+            cx.expected(node, "a mapping");
+        }
         return false;
     }
-    let names: Vec<&str> = known_fields.iter().map(|field| key_of(field)).collect();
     for (key, _) in node.entries() {
         if !names.contains(&key.text.as_str()) {
             let place = cx.within(&key.text, |cx| cx.place(key.span()));

@@ -319,7 +319,8 @@ impl Scalar for EndpointUrl {
             return Err(refused("it carries no user or password"));
         }
         let (host, port) = host_and_port(authority, 80).map_err(refused)?;
-        Ok(EndpointUrl { display: format!("http://{authority}"), host, port, all_addresses: false })
+        let display = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Ok(EndpointUrl { display, host, port, all_addresses: false })
     }
 
     fn schema() -> Value {
