@@ -148,8 +148,8 @@ pub(crate) fn property<T: Decode>(
     // The range of a type is part of what a reader of the key wants to know.
     let range = schema.remove("description").and_then(|text| text.as_str().map(str::to_owned));
     let description = range.map_or(description.clone(), |range| format!("{description} {range}"));
-    let title = description.split_inclusive(['.', ':']).next().unwrap_or_default();
-    schema.insert("title".into(), json!(title.trim_end_matches(['.', ':'])));
+    let end = [". ", ": "].iter().filter_map(|end| description.find(end)).min().unwrap_or(description.len());
+    schema.insert("title".into(), json!(description[..end].trim_end_matches('.')));
     schema.insert("description".into(), json!(description));
     if let Some(text) = default {
         schema.insert("default".into(), default_value(text));

@@ -11,7 +11,7 @@ pub(crate) mod collection;
 pub(crate) mod field;
 pub(crate) mod keys;
 pub(crate) mod scalar;
-mod substitute;
+pub(crate) mod substitute;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ pub(crate) fn pattern(pattern: &str) -> Value {
 }
 
 /// A schema of something that is no string, which also lets a substitution stand.
-fn substitutable(schema: &Value) -> Value {
+pub(crate) fn substitutable(schema: &Value) -> Value {
     json!({ "anyOf": [schema, { "type": "string", "pattern": r"\$\{" }] })
 }
 
@@ -338,7 +338,7 @@ macro_rules! words {
             }
 
             fn schema() -> serde_json::Value {
-                serde_json::json!({ "enum": [$($word),+] })
+                $crate::decode::scalar::substitutable(&serde_json::json!({ "enum": [$($word),+] }))
             }
         }
     };

@@ -72,6 +72,14 @@ pub(crate) fn scalar(node: &Node, what: &str, cx: &mut Decoder<'_>) -> Option<Sc
     Some(Scalar { text: expanded, plain: true, at, written: Some(Arc::from(text)) })
 }
 
+/// Whether a block is switched off: plain `off`, also out of a substitution. `None`: that failed, and is reported.
+pub(crate) fn is_off(node: &Node, cx: &mut Decoder<'_>) -> Option<bool> {
+    match node.text() {
+        Some(text) if text.contains("${") => scalar(node, "`off`", cx).map(|scalar| scalar.text == "off"),
+        _ => Some(node.plain_text() == Some("off")),
+    }
+}
+
 fn expand(text: &str, at: &Place, cx: &mut Decoder<'_>) -> Option<String> {
     let mut out = String::new();
     let mut rest = text;

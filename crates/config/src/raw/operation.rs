@@ -5,6 +5,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::{Timeouts, VersionName};
 use crate::decode::scalar::{Date, OrOff};
+use crate::decode::substitute::{self, is_off};
 use crate::decode::{Decode, Decoder, Field, Map, Scalar, Spanned, State};
 use crate::diagnostic::Report;
 
@@ -16,17 +17,22 @@ pub(crate) enum AuthSpec {
 
 impl Decode for AuthSpec {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthSpec> {
-        let words: Vec<&str> = match node.text() {
-            Some(word) => vec![word],
-            None => node.items().iter().filter_map(Node::text).collect(),
-        };
-        if words == ["none"] {
-            return Some(AuthSpec::None);
+        let what = "who may call: `none`";
+        let items = if node.is_sequence() { node.items() } else { std::slice::from_ref(node) };
+        if items.is_empty() || node.is_null() {
+            cx.expected(node, what);
+            return None;
         }
         let at = cx.place(node.span());
-        if node.is_null() || (words.is_empty() && !node.is_mapping()) {
-            cx.expected(node, "who may call: `none`");
-        } else if words.contains(&"none") {
+        // Blocks such as `{ all: [..] }` are no words, and are refused with the rest.
+        let scalars = items.iter().filter(|item| !item.is_mapping() && !item.is_sequence());
+        let words: Vec<_> = scalars.map(|item| substitute::scalar(item, what, cx)).collect();
+        let words: Vec<_> = words.into_iter().collect::<Option<_>>()?;
+        let is_none = |word: &substitute::Scalar| word.text == "none";
+        if items.len() == 1 && words.iter().any(is_none) {
+            return Some(AuthSpec::None);
+        }
+        if words.iter().any(is_none) {
             cx.report(Report::error("auth_none_alone", &at, "`none` is anyone, so it stands alone"));
         } else {
             let message = "this version of Mainstay knows `auth: none` only";
@@ -38,7 +44,7 @@ impl Decode for AuthSpec {
     }
 
     fn schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["none", ["none"]] })
+        json_schema!({ "anyOf": [{ "enum": ["none", ["none"]] }, { "type": "string", "pattern": r"\$\{" }] })
     }
 }
 
@@ -48,7 +54,7 @@ pub(crate) struct TimeoutsOrOff(pub(crate) Timeouts);
 
 impl Decode for TimeoutsOrOff {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<TimeoutsOrOff> {
-        if node.plain_text() != Some("off") {
+        if !is_off(node, cx)? {
             return Timeouts::decode(node, cx).map(TimeoutsOrOff);
         }
         let off = Spanned { value: OrOff(None), at: cx.place(node.span()), written: None };

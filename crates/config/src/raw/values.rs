@@ -5,7 +5,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::Pool;
-use crate::decode::scalar::{Int, pattern, unknown_word};
+use crate::decode::scalar::{Int, pattern, substitutable, unknown_word};
+use crate::decode::substitute::is_off;
 use crate::decode::{Decode, Decoder, Naming, Refusal, Scalar, Spanned, State};
 
 /// Longer names fit no table and no label.
@@ -233,7 +234,7 @@ impl Scalar for LogField {
     }
 
     fn schema() -> Value {
-        json!({ "enum": LOG_FIELDS })
+        substitutable(&json!({ "enum": LOG_FIELDS }))
     }
 }
 
@@ -243,7 +244,7 @@ pub(crate) struct PoolOrOff(pub(crate) Pool);
 
 impl Decode for PoolOrOff {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<PoolOrOff> {
-        if node.plain_text() != Some("off") {
+        if !is_off(node, cx)? {
             return Pool::decode(node, cx).map(PoolOrOff);
         }
         let mut pool = Pool::absent();

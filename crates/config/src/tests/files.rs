@@ -118,6 +118,11 @@ apis: { a: { defaults: { auth: none }, cors: { origins: https://a.example.com, c
     );
     assert_eq!((checked.server.workers, checked.server.node_name.as_str()), (Some(7), "n-7-${x}"));
     assert!(checked.apis["a"].cors.as_ref().is_some_and(|cors| cors.credentials));
+    let checked = good(
+        "upstreams: { up: { endpoints: http://a, timeouts: '${OFF}', pool: '${OFF}' } }
+apis: { a: { defaults: { auth: ['${NONE}'] }, versions: { v1: { upstream: up, operations: { GET /x: {} } } } } }",
+    );
+    assert_eq!((checked.upstreams["up"].timeouts.total, checked.upstreams["up"].pool.idle_max), (None, 0));
     let text = format!("server: {{ node: {{ region: '${{file:region.txt}}' }} }}{}", both());
     let outcome = load_files(&[("mainstay.yaml", &text), ("region.txt", "eu-1\n")], &options());
     let checked = outcome.checked.expect("loads");
@@ -128,6 +133,7 @@ apis: { a: { defaults: { auth: none }, cors: { origins: https://a.example.com, c
 #[test]
 fn substitution_that_fails_is_told_by_name() {
     check("server: { workers: '${NOPE}' }", &["error env_missing 1:20"]);
+    check("upstreams: { up: { endpoints: http://a, pool: '${NOPE}' } }", &["error env_missing 1:47"]);
     check("server: { workers: '${' }", &["error bad_substitution 1:20"]);
     check("server: { workers: '${}' }", &["error bad_substitution 1:20"]);
     check("server: { workers: '${a b}' }", &["error bad_substitution 1:20"]);

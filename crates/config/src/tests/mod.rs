@@ -31,6 +31,8 @@ fn options() -> Options {
         "WAIT" => Some("5s".to_owned()),
         "COUNT" => Some("7".to_owned()),
         "YES" => Some("true".to_owned()),
+        "OFF" => Some("off".to_owned()),
+        "NONE" => Some("none".to_owned()),
         "EMPTY" => Some(String::new()),
         "HOME_OF_MULTI" => Some("a: b\nc: d".to_owned()),
         _ => None,

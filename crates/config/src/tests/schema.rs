@@ -44,5 +44,7 @@ fn defaults_and_ranges_are_there() {
     assert_eq!(key("Cors", "credentials")["default"], false);
     let description = key("Timeouts", "connect")["description"].clone();
     assert_eq!(description, "Until a connection stands. Range 1ms to 5m.");
+    let include = schema["properties"]["include"]["title"].clone();
+    assert_eq!(include, "Further files, as patterns relative to this one, such as `teams/*/mainstay.yaml`");
     assert!(key("Brownout", "for").is_object());
 }
