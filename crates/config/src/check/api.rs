@@ -64,7 +64,7 @@ impl Check<'_> {
             base_path: raw.base_path.value().0.map_or_else(String::new, |path| path.0),
             versions: entries.iter().map(|entry| entry.name.value.as_str()).collect(),
         };
-        self.timeout_order(&block(&raw.defaults, raw::OperationKeys::absent).timeouts());
+        self.timeout_order(&block(&raw.defaults, raw::OperationKeys::absent).timeouts(), None);
         self.check_api_entries(&scope);
         let mut versions = BTreeMap::new();
         for entry in entries {

@@ -116,7 +116,7 @@ impl Check<'_> {
         for entry in entries {
             self.check_entry_name(&entry.name);
             let Some(operation) = entry.value.get() else { continue };
-            self.timeout_order(&operation.keys().timeouts());
+            self.timeout_order(&operation.keys().timeouts(), None);
             if let Some(versions) = operation.versions.get() {
                 if versions.value.0.is_empty() {
                     let message = "an entry for no version does nothing";
@@ -151,19 +151,22 @@ impl Check<'_> {
         }
     }
 
-    fn check_version_entry(&mut self, entry: &Entry<Operation>) {
+    fn check_version_entry(&mut self, entry: &Entry<Operation>, version: &str) {
         self.check_entry_name(&entry.name);
         let Some(operation) = entry.value.get() else { return };
-        self.timeout_order(&operation.keys().timeouts());
+        self.timeout_order(&operation.keys().timeouts(), None);
         if let Some(versions) = operation.versions.get() {
             let message = "an entry of a version is for that version alone";
             self.report(
                 Report::error("versions_in_version", &versions.at, message).help("remove `versions`"),
             );
         }
-        if let Some(Spanned { value: Sunsets::ByVersion(_), at, .. }) = operation.sunset.get() {
-            let report = Report::error("sunset_form", at, "an entry of a version ends at one date");
-            self.report(report.help("such as `sunset: 2027-08-01`"));
+        if let Some(Spanned { value: Sunsets::ByVersion(dates), .. }) = operation.sunset.get() {
+            for other in dates.entries.iter().filter(|date| date.name.value != version) {
+                let message = format!("an entry of {version} ends in {version} alone");
+                let report = Report::error("sunset_form", &other.name.at, message);
+                self.report(report.help("such as `sunset: 2027-08-01`"));
+            }
         }
     }
 
@@ -179,7 +182,7 @@ impl Check<'_> {
         let wide =
             version.api.raw.operations.get().map(|map| map.value.entries.as_slice()).unwrap_or_default();
         for entry in narrow {
-            self.check_version_entry(entry);
+            self.check_version_entry(entry, &version.name.value);
         }
         let is_for = |entry: &&Entry<Operation>| {
             let versions = entry.value.get().and_then(|operation| operation.versions.get());

@@ -1,6 +1,8 @@
 //! All files as one: entries next to one another, never over one another.
 
-use crate::decode::{Field, Map};
+use std::collections::HashMap;
+
+use crate::decode::{Field, Map, State};
 use crate::diagnostic::{Place, Report};
 use crate::files::Files;
 use crate::raw::{
@@ -75,13 +77,12 @@ impl Merger<'_> {
     }
 
     fn map<N, T>(&mut self, into: &mut Map<N, T>, from: Field<Map<N, T>>) {
-        let crate::decode::State::Given(map) = from.state else { return };
+        let State::Given(map) = from.state else { return };
+        let known: HashMap<String, Place> =
+            into.entries.iter().map(|entry| (entry.name.value.clone(), entry.name.at.clone())).collect();
         for entry in map.value.entries {
-            match into.get(&entry.name.value) {
-                Some(first) => {
-                    let first = first.name.at.clone();
-                    self.twice(&first, &entry.name.at);
-                }
+            match known.get(&entry.name.value) {
+                Some(first) => self.twice(first, &entry.name.at),
                 None => into.entries.push(entry),
             }
         }

@@ -83,7 +83,10 @@ impl Check<'_> {
             self.report(report);
         }
         let timeouts = keys.timeouts();
-        self.timeout_order(&timeouts.over(&version.upstream_timeouts));
+        let under_class = defaults.timeouts().over(&version.upstream_timeouts);
+        self.timeout_order(&own.keys().timeouts(), Some(&class.timeouts().over(&under_class)));
+        self.timeout_order(&class.timeouts(), Some(&under_class));
+        self.timeout_order(&defaults.timeouts(), Some(&version.upstream_timeouts));
         let operation = checked::Operation {
             name: candidate.name(),
             method: candidate.method.clone(),

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_core::units::show_duration;
+
 use super::merge::Merged;
 use super::{Check, block};
 use crate::checked::{self, Endpoint, HostHeader, Protocol};
 use crate::decode::scalar::{Lasting, OrOff};
 use crate::decode::{Field, Spanned};
-use crate::diagnostic::{Place, Report};
+use crate::diagnostic::Report;
 use crate::raw::{self, Pool, PoolOrOff, Timeouts};
 
 impl Check<'_> {
     pub(super) fn all_upstreams(&mut self, merged: &Merged) {
         let defaults = block(&merged.upstream_defaults, raw::UpstreamDefaults::absent);
-        self.timeout_order(&raw::timeouts_of(&defaults.timeouts));
+        self.timeout_order(&raw::timeouts_of(&defaults.timeouts), Some(&Timeouts::absent()));
         for entry in &merged.upstreams.entries {
             let raw = block(&entry.value, raw::Upstream::absent);
             let is_readable = entry.value.get().is_some();
@@ -33,7 +35,8 @@ impl Check<'_> {
     ) -> (checked::Upstream, Timeouts) {
         let endpoints = self.endpoints(name, raw, is_readable);
         let timeouts = raw::timeouts_of(&raw.timeouts.over(&defaults.timeouts));
-        self.timeout_order(&timeouts);
+        let wide = raw::timeouts_of(&defaults.timeouts);
+        self.timeout_order(&raw::timeouts_of(&raw.timeouts), Some(&wide));
         let upstream = checked::Upstream {
             name: name.value.clone(),
             endpoints,
@@ -112,34 +115,40 @@ impl Check<'_> {
 
     pub(super) fn class_timeouts(&mut self, merged: &Merged) {
         for class in merged.classes.entries.iter().filter_map(|entry| entry.value.get()) {
-            self.timeout_order(&class.timeouts());
+            self.timeout_order(&class.timeouts(), None);
         }
     }
 
-    /// Warns of a part that is longer than its whole, where both were written.
-    pub(super) fn timeout_order(&mut self, timeouts: &Timeouts) {
-        let attempt = given(&timeouts.attempt);
-        let connect = timeouts.connect.get().map(|connect| (connect.value.0, &connect.at));
-        let pairs = [
-            (connect, attempt, "`connect` is longer than `attempt`, of which it is a part"),
-            (connect, given(&timeouts.total), "`connect` is longer than `total`, of which it is a part"),
-            (attempt, given(&timeouts.total), "`attempt` is longer than `total`, which ends it first"),
-        ];
-        let wrong = pairs.into_iter().filter_map(|(part, whole, message)| {
-            let ((part, at), (whole, _)) = (part?, whole?);
-            (part > whole).then(|| Report::warning("timeout_order", at, message))
-        });
-        let wrong: Vec<Report> = wrong.collect();
-        self.reports.extend(wrong);
+    /// Warns of a part that is longer than its whole. A short whole over a long part of a wider place is no mistake,
+    /// so only parts of `narrow` are looked at; their whole may come from `wide`, or be a default beneath it. Without
+    /// `wide` only what stands in one block is compared.
+    pub(super) fn timeout_order(&mut self, narrow: &Timeouts, wide: Option<&Timeouts>) {
+        let whole = |own: &TimeoutField, wider: Option<&TimeoutField>| {
+            let written = own.get().or_else(|| wider.and_then(Field::get)).map(|given| given.value.0);
+            let value = written.or_else(|| wider.map(|field| field.value().0)).flatten();
+            value.map(|lasting| lasting.0)
+        };
+        let attempt_max = whole(&narrow.attempt, wide.map(|wide| &wide.attempt));
+        let total_max = whole(&narrow.total, wide.map(|wide| &wide.total));
+        let connect = narrow.connect.get().map(|given| (given.value.0, &given.at));
+        let attempt = narrow.attempt.get().and_then(|given| Some((given.value.0?.0, &given.at)));
+        for (part, whole, message) in [
+            (connect, attempt_max, "`connect` is longer than `attempt`, which ends it"),
+            (connect, total_max, "`connect` is longer than `total`, which ends it"),
+            (attempt, total_max, "`attempt` is longer than `total`, which ends it"),
+        ] {
+            if let (Some((part, at)), Some(whole)) = (part, whole)
+                && part > whole
+            {
+                let message = format!("{message} after {}", show_duration(whole));
+                self.report(Report::warning("timeout_order", at, message));
+            }
+        }
     }
 }
 
-fn given<const MIN: u64, const MAX: u64>(
-    field: &Field<OrOff<Lasting<MIN, MAX>>>,
-) -> Option<(Duration, &Place)> {
-    let given = field.get()?;
-    Some((given.value.0?.0, &given.at))
-}
+/// A timeout that can be off.
+type TimeoutField = Field<OrOff<Lasting<1, 86_400_000>>>;
 
 fn duration<const MIN: u64, const MAX: u64>(field: &Field<OrOff<Lasting<MIN, MAX>>>) -> Option<Duration> {
     field.value().0.map(|lasting| lasting.0)

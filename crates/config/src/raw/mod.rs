@@ -275,7 +275,7 @@ keys! {
         timeouts: TimeoutsOrOff,
         /// Send the path without base path and version.
         strip_prefix: Flag,
-        /// Its own sunset: a date in the entry of a version, dates by version in the entry of an api.
+        /// Its own sunset: dates by version, or in the entry of a version the date alone.
         sunset: Sunsets,
         /// The versions an entry of the api is for. Without it: all.
         versions: List<Text>,

@@ -177,7 +177,8 @@ fn entries_without_a_document() {
         );
     }
     check(&simple("GET /x: { versions: [v1] }"), &["error versions_in_version 8:31"]);
-    check(&simple("GET /x: { sunset: { v1: 2027-01-01 } }"), &["error sunset_form 8:29"]);
+    check(&simple("GET /x: { sunset: { v2: 2027-01-01 } }"), &["error sunset_form 8:31"]);
+    check(&simple("GET /x: { sunset: { v1: 2027-01-01 } }"), &[]);
     check(&simple("GET /x: { body: 5 }"), &["error bad_size 8:27"]);
     check(&simple("\"GET /x/{a}\": {}\n          \"GET /x/{b}\": {}"), &["error duplicate_route 9:11"]);
     check(&simple("\"GET /caf%65\": {}\n          \"GET /cafe\": {}"), &["error duplicate_route 9:11"]);
@@ -353,4 +354,22 @@ fn loosenings_against_the_class_are_told() {
     with("timeouts: { total: off }", &["note loosens_class 2:99"]);
     with("timeouts: { total: 6s, connect: 2s }", &["note loosens_class 2:99", "note loosens_class 2:112"]);
     with("body: 1KiB, timeouts: { total: 4s, idle: 1h }", &[]);
+}
+
+#[test]
+fn a_part_longer_than_its_whole() {
+    let with = |class: &str, entry: &str, expected: &[&str]| {
+        let text = format!(
+            "classes: {{ c: {{ timeouts: {{ {class} }} }} }}\napis: {{ a: {{ defaults: {{ auth: none }}, versions: {{ v1: {{ upstream: up, operations: {{ GET /x: {{ class: c, timeouts: {{ {entry} }} }} }} }} }} }} }}\n"
+        );
+        check(&text, expected);
+    };
+    with("attempt: 9s, total: 8s", "", &["warning timeout_order 1:38"]);
+    with("total: 3s", "attempt: 4s", &["warning timeout_order 2:127"]);
+    with("attempt: 20s", "", &["warning timeout_order 1:38"]);
+    with("", "connect: 6s", &["warning timeout_order 2:127"]);
+    // A short whole is what somebody wanted.
+    with("attempt: 9s", "total: 3s", &[]);
+    with("", "total: 1s", &[]);
+    with("attempt: 20s, total: off", "", &[]);
 }
