@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, in the order in which they are cheapest to fail.
 
-use crate::{fuzz, setup, shell, tidy};
+use crate::{fuzz, schema, setup, shell, tidy};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -43,6 +43,7 @@ static STEPS: &[Step] = &[
     step("tidy", |root, _| well(tidy::run(root))),
     step("clippy", clippy),
     step("test", test),
+    step("schema", |root, _| well(schema::run(root, schema::Mode::Compare))),
     step("doc", doc),
     step("deny", deny),
     long_step("ignored", ignored),
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn options_choose_the_steps() {
-        let plain = ["setup", "fmt", "tidy", "clippy", "test", "doc", "deny"];
+        let plain = ["setup", "fmt", "tidy", "clippy", "test", "schema", "doc", "deny"];
         let rows: [(&[&str], Vec<&str>); 5] = [
             (&[], plain.to_vec()),
             (&["--no-install"], plain.to_vec()),

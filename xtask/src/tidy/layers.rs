@@ -17,7 +17,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mainstay-store", &["mainstay-core"]),
     ("mainstay-wire", &["mainstay-core"]),
     ("mainstay-config", &["mainstay-core", "mainstay-openapi"]),
-    ("mainstay-settings", &["mainstay-core", "mainstay-openapi"]),
     (
         "mainstay-proxy",
         &[
@@ -45,7 +44,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mainstay-store",
             "mainstay-wire",
             "mainstay-config",
-            "mainstay-settings",
             "mainstay-proxy",
             "mainstay-control",
             "mainstay-payments",

@@ -1,6 +1,6 @@
-//! Commands that need no running engine: `check`, `explain`.
+//! Commands that need no running engine: `check`, `init`, `schema`, `explain`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mainstay_config::{Options, Problem, render_json, render_text};
 use mainstay_core::clock::Clock;
@@ -10,9 +10,19 @@ use super::{Common, NO, OutputFormat, complain, say};
 use crate::explain::{Asked, explain as explain_request};
 
 /// Checks a configuration.
-pub(super) fn check(common: &Common, file: Option<PathBuf>) -> u8 {
+pub(super) fn check(
+    common: &Common,
+    file: Option<PathBuf>,
+    against: Option<&Path>,
+    allow_missing_env: bool,
+) -> u8 {
     let path = file.unwrap_or_else(|| common.config.clone());
-    let options = Options { now_s: Clock::System.now().seconds(), ..Options::default() };
+    let options = Options {
+        against: against.map(Path::to_owned),
+        allow_missing_env,
+        now_s: Clock::System.now().seconds(),
+        ..Options::default()
+    };
     let outcome = mainstay_config::load(&path, &options);
     report(common, &outcome.problems, outcome.checked.is_some());
     if outcome.checked.is_none() {
@@ -39,6 +49,38 @@ pub(super) fn report(common: &Common, problems: &[Problem], ok: bool) {
         OutputFormat::Json => say(&format!("{}\n", render_json(problems, ok))),
         OutputFormat::Text => complain(&render_text(problems)),
     }
+}
+
+/// Prints a configuration to begin with.
+pub(super) fn init(from: Option<(&Path, &str)>) -> u8 {
+    let Some((document, upstream)) = from else {
+        say(mainstay_config::init_starter());
+        return 0;
+    };
+    let text = match std::fs::read_to_string(document) {
+        Ok(text) => text,
+        Err(error) => {
+            complain(&format!("mainstay init: {}: {error}\n", document.display()));
+            return NO;
+        }
+    };
+    match mainstay_config::init_from_openapi(&text, &document.to_string_lossy(), upstream) {
+        Ok(configuration) => {
+            say(&configuration);
+            0
+        }
+        Err(problems) => {
+            complain(&render_text(&problems));
+            NO
+        }
+    }
+}
+
+/// Prints the schema.
+pub(super) fn schema() -> u8 {
+    let schema = serde_json::to_string_pretty(&mainstay_config::schema()).unwrap_or_default();
+    say(&format!("{schema}\n"));
+    0
 }
 
 /// Says what would happen to a request.

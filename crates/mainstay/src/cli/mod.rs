@@ -60,10 +60,25 @@ enum Command {
         #[arg(long)]
         traffic: bool,
     },
+    /// Print a commented configuration to begin with.
+    Init {
+        /// Make one that runs, from this OpenAPI document.
+        #[arg(long, value_name = "FILE", requires = "upstream")]
+        openapi: Option<PathBuf>,
+        /// Where the document's API is served, such as http://127.0.0.1:9001.
+        #[arg(long, value_name = "URL", requires = "openapi")]
+        upstream: Option<String>,
+    },
     /// Check a configuration: every problem at once, each with its place.
     Check {
         /// The configuration; without it, the one of --config.
         file: Option<PathBuf>,
+        /// An older configuration: its published dates may only move later, and loosenings are shown.
+        #[arg(long, value_name = "OLD")]
+        against: Option<PathBuf>,
+        /// Take missing environment variables for warnings.
+        #[arg(long)]
+        allow_missing_env: bool,
     },
     /// Print what a configuration would change in the running engine; exit code 1 if something loosens.
     Plan {
@@ -72,6 +87,8 @@ enum Command {
     },
     /// Have the running engine load its configuration again.
     Reload,
+    /// Print the JSON Schema of the configuration.
+    Schema,
     /// Say what would happen to a request, or what happened to one.
     Explain {
         /// The configuration, then method and URL.
@@ -99,7 +116,11 @@ pub fn main() -> ExitCode {
     let code = match command {
         Command::Run => run::run(&common),
         Command::Demo { traffic } => run::demo(traffic),
-        Command::Check { file } => check::check(&common, file),
+        Command::Init { openapi, upstream } => check::init(openapi.as_deref().zip(upstream.as_deref())),
+        Command::Check { file, against, allow_missing_env } => {
+            check::check(&common, file, against.as_deref(), allow_missing_env)
+        }
+        Command::Schema => check::schema(),
         Command::Explain { request, header, at, request_id: None } => {
             check::explain(&common, &request, &header, at.as_deref())
         }
