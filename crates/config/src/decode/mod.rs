@@ -1,9 +1,9 @@
 //! From the tree to typed keys, without stopping at the first problem.
 //!
 //! Rules of this room:
-//! - A type says how it is written ([`Decode`]); a set of keys is declared once, with the [`keys!`](keys) macro, and
+//! - A type says how it is written ([`Decode`]); a set of keys is declared once, with the [`keys!`](keys!) macro, and
 //!   gets its decoder, its JSON Schema and its merging from that declaration.
-//! - A problem is reported where it is met and decoding goes on; what could not be read is [`Field::Unreadable`], so
+//! - A problem is reported where it is met and decoding goes on; what could not be read is `State::Unreadable`, so
 //!   that later rules do not complain about it a second time.
 //! - Nothing is resolved here: names, files and defaults of other places are the business of `check`.
 
