@@ -225,7 +225,8 @@ pub async fn serve(conn: Rc<ConnCx>, mut stream: TcpStream) {
     conn.worker.cells.gauge_add(gauge, 1);
     let worker = Rc::clone(&conn.worker);
     if is_h2 {
-        h2::serve(conn, stream, first).await;
+        // Boxed, so that an HTTP/1 connection does not carry the room for it.
+        Box::pin(h2::serve(conn, stream, first)).await;
     } else {
         h1::serve(conn, stream, first).await;
     }

@@ -209,7 +209,10 @@ pub async fn serve(conn: Rc<ConnCx>, stream: TcpStream, first: BytesMut) {
         let server = Rc::clone(&conn.worker.snapshot());
         let server = &server.plan.server;
         let keep = match next_head(&conn, &io, server).await {
-            Next::Head(head) => serve_one(&conn, &io, *head, server).await,
+            Next::Head(head) => {
+                // Boxed, because a connection's task is kept while it is idle and must then be small.
+                Box::pin(serve_one(&conn, &io, *head, server)).await
+            }
             Next::Refused(refusal) => {
                 let answer = lifecycle::refuse_bytes(&conn, refusal.code(), refusal.detail());
                 write_answer(&conn, &io, answer, AnswerTo::refused()).await;
@@ -308,23 +311,27 @@ async fn serve_one(
         body,
         protocol: if head.http10 { "1.0" } else { "1.1" },
     };
-    let serving = lifecycle::serve_request(Rc::clone(conn), request);
-    // Boxed, because a connection's task is kept while it is idle and must then be small.
-    let mut serving = Box::pin(serving);
-    let answer = poll_fn(|cx| {
+    let answer = answer_or_leave(conn, io, request).await;
+    match answer {
+        Some(answer) => write_answer(conn, io, answer, to).await,
+        None => Keep::Close,
+    }
+}
+
+/// The answer; `None` when the client left before there was one.
+async fn answer_or_leave(
+    conn: &Rc<ConnCx>,
+    io: &Rc<RefCell<H1Io>>,
+    request: Request,
+) -> Option<http::Response<OutBody>> {
+    let mut serving = pin!(lifecycle::serve_request(Rc::clone(conn), request));
+    poll_fn(|cx| {
         if let Poll::Ready(answer) = serving.as_mut().poll(cx) {
             return Poll::Ready(Some(answer));
         }
         io.borrow_mut().poll_gone(cx).map(|()| None)
     })
-    .await;
-    match answer {
-        Some(answer) => {
-            drop(serving);
-            write_answer(conn, io, answer, to).await
-        }
-        None => Keep::Close,
-    }
+    .await
 }
 
 fn begin_body(io: &Rc<RefCell<H1Io>>, head: &RequestHead, server: &ServerPlan) -> RequestBody {
