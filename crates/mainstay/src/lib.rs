@@ -12,3 +12,6 @@ pub mod last_good;
 pub mod lower;
 pub mod reload;
 pub mod report;
+
+pub use mainstay_config::Problem;
+pub use mainstay_telemetry::Output;

@@ -1,5 +1,6 @@
 //! A request as every stage sees it, whichever protocol brought it.
 
+use std::future::Future;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub enum Piece {
 /// A request's body: counted, bounded in bytes and in silence, read only when somebody asks for it.
 pub struct RequestBody {
     source: Source,
+    /// There never was one.
+    none: bool,
     /// Its length, where the client has said it.
     pub declared: Option<u64>,
     received: u64,
@@ -87,12 +90,13 @@ impl RequestBody {
     }
 
     fn new(source: Source, declared: Option<u64>, silence_max: Duration) -> Self {
-        Self { source, declared, received: 0, bytes_max: u64::MAX, silence_max, silence: None }
+        let none = matches!(source, Source::Empty);
+        Self { source, none, declared, received: 0, bytes_max: u64::MAX, silence_max, silence: None }
     }
 
-    /// True when there is nothing to send at all.
+    /// True when there is nothing to send at all, and never was.
     pub fn is_empty(&self) -> bool {
-        matches!(self.source, Source::Empty)
+        self.none
     }
 
     /// Sets how many bytes are taken.
@@ -123,6 +127,10 @@ impl RequestBody {
             }
             Poll::Ready(other) => {
                 self.silence = None;
+                // At its end a body lets go of the connection, which may then take the next request.
+                if other.is_none() {
+                    self.source = Source::Empty;
+                }
                 Poll::Ready(other)
             }
             Poll::Pending => self.poll_silence(cx),
@@ -165,5 +173,3 @@ fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<R
         }
     }
 }
-
-use std::future::Future;

@@ -33,6 +33,8 @@ pub enum Phase {
     Head,
     /// A request runs.
     Busy,
+    /// A request runs, and its client takes no more bytes of the answer.
+    Stalled,
 }
 
 /// What a connection has to do now.
@@ -61,6 +63,8 @@ pub struct ConnCx {
     phase: Cell<Phase>,
     since: Cell<MonoMs>,
     interrupt: Cell<Option<Interrupt>>,
+    /// Bytes that the client had not taken when they were last looked at.
+    unwritten: Cell<usize>,
     /// Set once it has to end after what runs.
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -78,6 +82,7 @@ impl ConnCx {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
             interrupt: Cell::new(None),
+            unwritten: Cell::new(0),
             closing: Cell::new(false),
             waker: RefCell::new(None),
             _permit: permit,
@@ -100,6 +105,16 @@ impl ConnCx {
     pub fn enter_if_idle(&self, phase: Phase) {
         if matches!(self.phase.get(), Phase::Idle | Phase::Parked) {
             self.enter(phase);
+        }
+    }
+
+    /// Notes how many bytes wait for the client; 0: it has taken all. Only silence counts, not slowness.
+    pub fn note_unwritten(&self, bytes: usize) {
+        if bytes > 0 && (self.phase.get() != Phase::Stalled || bytes != self.unwritten.get()) {
+            self.unwritten.set(bytes);
+            self.enter(Phase::Stalled);
+        } else if bytes == 0 && self.phase.get() == Phase::Stalled {
+            self.enter(Phase::Busy);
         }
     }
 
@@ -145,8 +160,9 @@ impl ConnCx {
                 self.interrupt(Interrupt::Park);
             }
             Phase::Parked if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
+            Phase::Stalled if lasted_ms >= server.body_timeout.as_millis() => self.interrupt(Interrupt::Slow),
             Phase::Head if lasted_ms >= server.header_timeout.as_millis() => self.interrupt(Interrupt::Slow),
-            Phase::Idle | Phase::Parked | Phase::Head | Phase::Busy => {}
+            Phase::Idle | Phase::Parked | Phase::Head | Phase::Busy | Phase::Stalled => {}
         }
     }
 }

@@ -107,10 +107,10 @@ impl H1Io {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes everything.
-    async fn flush(this: &RefCell<Self>) -> io::Result<()> {
-        let mut nothing = Bytes::new();
-        poll_fn(|cx| this.borrow_mut().poll_write(&mut nothing, cx)).await
+    /// Has the connection end with a reset, where its orderly end would look like the end of an answer.
+    fn end_with_reset(&self) {
+        // A failure means that the connection is gone already.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// Gives the buffers back while nothing happens.
@@ -373,17 +373,23 @@ async fn write_answer(
     to: AnswerTo,
 ) -> Keep {
     let (head, mut body) = answer.into_parts();
-    let whole_body_read = io.borrow_mut().skip_rest_of_body();
+    // An upload that is still being forwarded belongs to whoever forwards it: the running answer, or a request
+    // that is being settled. Skipping bytes here would leave a hole in what the upstream gets.
+    let is_forwarding = Rc::strong_count(io) > 1;
+    let whole_body_read = !is_forwarding && io.borrow_mut().skip_rest_of_body();
     let wants_close = conn.wants_close();
     let framing = write::framing(&head, &body, to.http10, to.head_only);
     let keep = to.keep_alive && whole_body_read && !wants_close && framing != write::OutFraming::UntilClose;
     write::head(io.borrow_mut().output(), &head, framing, keep, to.http10);
     let cx: Option<Rc<RequestCx>> = body.context();
     let sent = if to.head_only || framing == write::OutFraming::None {
-        H1Io::flush(io).await.map_err(|_| Broken::Client)
+        flush(conn, io).await.map_err(|_| Broken::Client)
     } else {
-        write_body(io, &mut body, framing).await
+        write_body(conn, io, &mut body, framing).await
     };
+    if matches!(sent, Err(Broken::Body)) && framing == write::OutFraming::UntilClose {
+        io.borrow().end_with_reset();
+    }
     finish(cx.as_deref(), &mut body, &sent);
     drop(body);
     match sent {
@@ -406,6 +412,12 @@ fn finish(cx: Option<&RequestCx>, body: &mut OutBody, sent: &Result<(), Broken>)
     }
 }
 
+/// Writes everything.
+async fn flush(conn: &ConnCx, io: &RefCell<H1Io>) -> io::Result<()> {
+    let mut nothing = Bytes::new();
+    poll_fn(|cx| poll_write(conn, io, &mut nothing, cx)).await
+}
+
 /// Whose fault an answer is that could not be finished.
 enum Broken {
     Client,
@@ -413,6 +425,7 @@ enum Broken {
 }
 
 async fn write_body(
+    conn: &ConnCx,
     io: &Rc<RefCell<H1Io>>,
     body: &mut OutBody,
     framing: write::OutFraming,
@@ -421,30 +434,33 @@ async fn write_body(
     let mut ended = false;
     poll_fn(|cx| {
         loop {
-            let io = &mut *io.borrow_mut();
             // More is taken from the upstream only once the client has taken what was there: back-pressure.
-            if !extra.is_empty() || io.unwritten() >= WRITE_BYTES {
-                if ready!(io.poll_write(&mut extra, cx)).is_err() {
+            if !extra.is_empty() || io.borrow().unwritten() >= WRITE_BYTES || ended {
+                if ready!(poll_write(conn, io, &mut extra, cx)).is_err() {
                     return Poll::Ready(Err(Broken::Client));
+                }
+                if ended {
+                    return Poll::Ready(Ok(()));
                 }
                 continue;
             }
-            if ended {
-                return io.poll_write(&mut extra, cx).map_err(|_| Broken::Client);
-            }
+            // Nothing is borrowed here: an answer that came early also drives the rest of its request's body,
+            // which is read from this connection.
             match body.poll_piece(cx) {
-                Poll::Ready(Some(Ok(piece))) => extra = write::piece(io.output(), piece, framing),
+                Poll::Ready(Some(Ok(piece))) => {
+                    extra = write::piece(io.borrow_mut().output(), piece, framing);
+                }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Broken::Body)),
                 Poll::Ready(None) => {
-                    write::end(io.output(), framing);
+                    write::end(io.borrow_mut().output(), framing);
                     ended = true;
                 }
                 Poll::Pending => {
                     // What is there goes out now: an event must not wait for the next one.
-                    if ready!(io.poll_write(&mut extra, cx)).is_err() {
+                    if ready!(poll_write(conn, io, &mut extra, cx)).is_err() {
                         return Poll::Ready(Err(Broken::Client));
                     }
-                    return poll_client_left(io, cx);
+                    return io.borrow_mut().poll_gone(cx).map(|()| Err(Broken::Client));
                 }
             }
         }
@@ -452,6 +468,19 @@ async fn write_body(
     .await
 }
 
-fn poll_client_left(io: &mut H1Io, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-    io.poll_gone(cx).map(|()| Err(Broken::Client))
+/// Writes what is there. A client that takes nothing for `limits.body_timeout` counts as gone.
+fn poll_write(
+    conn: &ConnCx,
+    io: &RefCell<H1Io>,
+    extra: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut io = io.borrow_mut();
+    let polled = io.poll_write(extra, cx);
+    let left = if polled.is_pending() { io.unwritten() + extra.len() } else { 0 };
+    conn.note_unwritten(left);
+    if left > 0 && conn.poll_interrupt(cx) == Some(Interrupt::Slow) {
+        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    }
+    polled
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
+use mainstay_core::Stage;
 use mainstay_wire::HeadLimits;
 use tokio::time::Instant;
 
@@ -136,6 +137,8 @@ pub struct InFlight {
     settle_within: Duration,
     began: Instant,
     received: u64,
+    /// It runs on without a client already. Whoever lets go of it then is the end of the engine itself.
+    settling: bool,
 }
 
 impl InFlight {
@@ -150,6 +153,7 @@ impl InFlight {
             settle_within: plan.timeouts.settle,
             began: Instant::now(),
             received: 0,
+            settling: false,
         }
     }
 
@@ -222,7 +226,10 @@ impl InFlight {
 
     fn must_settle(&self) -> bool {
         let Some(exchange) = &self.exchange else { return false };
-        !self.cx.is_safe() && exchange.reached() != Reached::Nothing && !exchange.is_answered()
+        !self.settling
+            && !self.cx.is_safe()
+            && exchange.reached() != Reached::Nothing
+            && !exchange.is_answered()
     }
 }
 
@@ -238,12 +245,16 @@ impl Drop for InFlight {
                 settle_within: self.settle_within,
                 began: self.began,
                 received: self.received,
+                settling: true,
             };
             settle::detach(flight, self.settle_within);
             // The count goes with it: the request is still under way.
             return;
         }
         if self.exchange.take().is_some() {
+            if self.settling {
+                self.cx.trail(Stage::Settle, "cut off; the outcome is unknown");
+            }
             self.observe(|m| m.cancelled);
         }
         self.endpoint.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -257,14 +268,6 @@ impl InFlight {
         match &mut self.exchange {
             Some(exchange) => exchange.poll_head(cx),
             None => Poll::Ready(Err(ExchangeError::Reset)),
-        }
-    }
-
-    /// Settling is over, whatever came of it.
-    pub fn end_settling(mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            drop(exchange);
-            self.observe(|m| m.cancelled);
         }
     }
 

@@ -57,7 +57,7 @@ pub fn detach(flight: InFlight, within: Duration) {
             }
             Err(_elapsed) => {
                 cx.trail(Stage::Settle, format!("no answer within {after_ms} ms; the outcome is unknown"));
-                flight.end_settling();
+                flight.give_up();
             }
         }
         counted.settling.set(counted.settling.get() - 1);
