@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 mod body;
+mod change;
 mod edge;
+mod finish;
 mod setup;

@@ -239,7 +239,10 @@ fn request_id(fields: &HeaderMap, worker: &Worker, now_ms: i64) -> HeaderValue {
 
 /// Continues the client's trace. Whether it is sampled is decided here unless the peer is trusted.
 fn trace(fields: &HeaderMap, peer_trusted: bool, worker: &Worker) -> (TraceParent, bool) {
-    let given = fields.get("traceparent").and_then(|value| TraceParent::parse(value.as_bytes()));
+    // More than one is none: which of them would count is for nobody to guess.
+    let mut given = fields.get_all("traceparent").iter();
+    let given = given.next().filter(|_| given.next().is_none());
+    let given = given.and_then(|value| TraceParent::parse(value.as_bytes()));
     let random = &worker.random;
     match given {
         Some(parent) => {
@@ -255,7 +258,9 @@ fn trace(fields: &HeaderMap, peer_trusted: bool, worker: &Worker) -> (TraceParen
 pub fn refuse_bytes(conn: &Rc<ConnCx>, code: &str, detail: &'static str) -> Response<OutBody> {
     let code =
         ProblemCode::ALL.iter().copied().find(|c| c.code() == code).unwrap_or(ProblemCode::MalformedRequest);
-    let cx = begin(conn, &Method::default(), &HeaderMap::new());
+    // There is no method to show: the bytes were no request.
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let cx = begin(conn, &method, &HeaderMap::new());
     cx.trail(Stage::Accept, detail);
     let answer = Refused::from(Problem::new(code, detail)).answer(&cx, false);
     finish(cx, answer)

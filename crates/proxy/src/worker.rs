@@ -105,6 +105,8 @@ pub struct Worker {
     pub connections: RefCell<Vec<Weak<ConnCx>>>,
     /// Requests that run on without a client.
     pub settling: Cell<usize>,
+    /// Connections that are being refused.
+    pub refusals: Cell<usize>,
     /// When this worker started; monotonic times count from here.
     pub epoch: Instant,
 }
@@ -140,6 +142,7 @@ impl Worker {
             local,
             connections: RefCell::default(),
             settling: Cell::new(0),
+            refusals: Cell::new(0),
             epoch: Instant::now(),
         }
     }

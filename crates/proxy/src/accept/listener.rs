@@ -73,7 +73,6 @@ pub async fn run(
     mut draining: watch::Receiver<bool>,
 ) {
     let mut reserve = Reserve::new();
-    let refusals = Rc::new(tokio::sync::Semaphore::new(REFUSALS_MAX));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -83,22 +82,16 @@ pub async fn run(
         match accepted {
             Ok((stream, peer)) => {
                 reserve.restore();
-                place(&worker, stream, peer, &name, &refusals);
+                place(&worker, stream, peer, &name);
             }
-            Err(error) => failed(&worker, &listener, &name, &mut reserve, &refusals, &error).await,
+            Err(error) => failed(&worker, &listener, &name, &mut reserve, &error).await,
         }
     }
 }
 
 /// Serves a connection here, or passes it to the least loaded worker.
-fn place(
-    worker: &Rc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    name: &Arc<str>,
-    refusals: &Rc<tokio::sync::Semaphore>,
-) {
-    let Some(other) = less_loaded(worker) else { return serve(worker, stream, peer, name, refusals) };
+fn place(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, name: &Arc<str>) {
+    let Some(other) = less_loaded(worker) else { return serve(worker, stream, peer, name) };
     let passed = stream.into_std().and_then(|stream| {
         let message = Message::Serve(stream, peer, Arc::clone(name));
         match worker.shared.workers[other].inbox.try_send(message) {
@@ -110,7 +103,7 @@ fn place(
         }
     });
     if let Ok(Some(stream)) = passed {
-        serve(worker, stream, peer, name, refusals);
+        serve(worker, stream, peer, name);
     }
 }
 
@@ -130,18 +123,11 @@ fn less_loaded(worker: &Worker) -> Option<usize> {
 /// Takes over a connection that another worker accepted.
 pub fn take_over(worker: &Rc<Worker>, stream: StdStream, peer: SocketAddr, name: &Arc<str>) {
     if let Ok(stream) = TcpStream::from_std(stream) {
-        let refusals = Rc::new(tokio::sync::Semaphore::new(1));
-        serve(worker, stream, peer, name, &refusals);
+        serve(worker, stream, peer, name);
     }
 }
 
-fn serve(
-    worker: &Rc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    name: &Arc<str>,
-    refusals: &Rc<tokio::sync::Semaphore>,
-) {
+fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, name: &Arc<str>) {
     let snapshot = worker.snapshot();
     match ConnPermit::take(&worker.shared, worker.index, peer.ip(), &snapshot.plan.server) {
         Ok(permit) => {
@@ -156,19 +142,14 @@ fn serve(
                 ConnRefused::Client => (1, "This client has as many connections as it may."),
             };
             worker.cells.inc(worker.shared.metrics.connections_refused[counter]);
-            refuse(worker, stream, detail, refusals);
+            refuse(worker, stream, detail);
         }
     }
 }
 
 /// Answers 503 before a request was read, then closes. Beyond a bound it just closes.
-fn refuse(
-    worker: &Rc<Worker>,
-    mut stream: TcpStream,
-    detail: &'static str,
-    refusals: &Rc<tokio::sync::Semaphore>,
-) {
-    let Ok(turn) = refusals.clone_permit() else { return };
+fn refuse(worker: &Rc<Worker>, mut stream: TcpStream, detail: &'static str) {
+    let Some(turn) = Turn::take(worker) else { return };
     let answer = crate::respond::problem::before_request(worker, detail);
     worker.spawn(async move {
         let _turn = turn;
@@ -178,29 +159,22 @@ fn refuse(
     });
 }
 
-/// Permits that own their semaphore, on one thread.
-trait ClonePermit {
-    fn clone_permit(&self) -> Result<RcPermit, ()>;
-}
+/// One of the refusals that a worker answers at a time.
+struct Turn(Rc<Worker>);
 
-/// A permit that is given back when it is dropped.
-struct RcPermit(Rc<tokio::sync::Semaphore>);
-
-impl ClonePermit for Rc<tokio::sync::Semaphore> {
-    fn clone_permit(&self) -> Result<RcPermit, ()> {
-        match self.try_acquire() {
-            Ok(permit) => {
-                permit.forget();
-                Ok(RcPermit(Rc::clone(self)))
-            }
-            Err(_) => Err(()),
-        }
+impl Turn {
+    fn take(worker: &Rc<Worker>) -> Option<Self> {
+        let running = worker.refusals.get();
+        (running < REFUSALS_MAX).then(|| {
+            worker.refusals.set(running + 1);
+            Self(Rc::clone(worker))
+        })
     }
 }
 
-impl Drop for RcPermit {
+impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.add_permits(1);
+        self.0.refusals.set(self.0.refusals.get() - 1);
     }
 }
 
@@ -212,7 +186,6 @@ async fn failed(
     listener: &TcpListener,
     name: &Arc<str>,
     reserve: &mut Reserve,
-    refusals: &Rc<tokio::sync::Semaphore>,
     error: &io::Error,
 ) {
     match error.raw_os_error() {
@@ -222,12 +195,7 @@ async fn failed(
             if reserve.give_up()
                 && let Ok(Ok((stream, _))) = tokio::time::timeout(PAUSE, listener.accept()).await
             {
-                refuse(
-                    worker,
-                    stream,
-                    "The gateway has no descriptor left for another connection.",
-                    refusals,
-                );
+                refuse(worker, stream, "The gateway has no descriptor left for another connection.");
             }
             tokio::time::sleep(PAUSE).await;
             reserve.restore();

@@ -139,6 +139,8 @@ pub struct InFlight {
     received: u64,
     /// It runs on without a client already. Whoever lets go of it then is the end of the engine itself.
     settling: bool,
+    /// It has a connection to itself, counted as in use.
+    in_use: bool,
 }
 
 impl InFlight {
@@ -154,11 +156,16 @@ impl InFlight {
             began: Instant::now(),
             received: 0,
             settling: false,
+            in_use: false,
         }
     }
 
     /// Takes the exchange under its guard.
     pub fn hold(&mut self, exchange: Exchange) -> &mut Exchange {
+        if matches!(exchange, Exchange::H1(_)) && !self.in_use {
+            self.in_use = true;
+            self.cx.worker.cells.gauge_add(self.endpoint.shared.metrics.pool_in_use, 1);
+        }
         self.exchange.insert(exchange)
     }
 
@@ -246,6 +253,7 @@ impl Drop for InFlight {
                 began: self.began,
                 received: self.received,
                 settling: true,
+                in_use: self.in_use,
             };
             settle::detach(flight, self.settle_within);
             // The count goes with it: the request is still under way.
@@ -256,6 +264,9 @@ impl Drop for InFlight {
                 self.cx.trail(Stage::Settle, "cut off; the outcome is unknown");
             }
             self.observe(|m| m.cancelled);
+        }
+        if self.in_use {
+            self.cx.worker.cells.gauge_add(self.endpoint.shared.metrics.pool_in_use, -1);
         }
         self.endpoint.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.cx.worker.cells.gauge_add(self.endpoint.shared.metrics.in_flight, -1);

@@ -22,6 +22,7 @@ use std::task::Poll;
 
 use http::Response;
 use mainstay_core::{Problem, ProblemCode, Stage};
+use mainstay_telemetry::Event;
 use tokio::time::{Instant, sleep_until};
 
 use self::connect::ConnectError;
@@ -93,6 +94,13 @@ pub async fn forward(
 
 fn not_connected(cx: &RequestCx, endpoint: &LocalEndpoint, error: &ConnectError) -> Failure {
     cx.trail(Stage::Connect, format!("{}: {}", endpoint.shared.settings.display, error.cause()));
+    if !matches!(error, ConnectError::PoolExhausted) {
+        cx.worker.shared.events.emit(&Event::UpstreamUnreachable {
+            upstream: &endpoint.shared.upstream,
+            endpoint: &endpoint.shared.settings.display,
+            cause: &error.cause(),
+        });
+    }
     error.problem().into()
 }
 

@@ -21,6 +21,9 @@ pub fn detach(flight: InFlight, within: Duration) {
     let worker = Rc::clone(&cx.worker);
     worker.settling.set(worker.settling.get() + 1);
     worker.cells.gauge_add(worker.shared.metrics.settling, 1);
+    if cx.facts.status.get() == 0 {
+        cx.aborted("client");
+    }
     cx.client_done();
     let counted = Rc::clone(&worker);
     worker.spawn(async move {
