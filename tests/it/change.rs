@@ -226,3 +226,27 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Exec {
         tokio::spawn(future);
     }
 }
+
+#[tokio::test]
+async fn long_lived_connections_are_spread_evenly_over_the_workers() {
+    let service = payments();
+    let setup = Setup::start(&Config::default(), service.addr).await;
+    let address = setup.address();
+    let connections = blocking(move || {
+        let open = |_| {
+            let mut stream = connect(address);
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+            // The engine's own SETTINGS: the connection has found its worker.
+            std::io::Read::read_exact(&mut stream, &mut [0; 9]).unwrap();
+            stream
+        };
+        (0..8).map(open).collect::<Vec<_>>()
+    })
+    .await;
+    let shared = &setup.engine.handle.shared;
+    let loads: Vec<_> =
+        shared.workers.iter().map(|w| w.load.load(std::sync::atomic::Ordering::Relaxed)).collect();
+    assert_eq!(loads, [4, 4]);
+    drop(connections);
+    setup.engine.stop().await;
+}

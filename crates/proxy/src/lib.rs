@@ -13,6 +13,7 @@ pub mod admit;
 pub mod client;
 pub mod context;
 pub mod engine;
+pub mod fill;
 pub mod forward;
 pub mod lifecycle;
 pub mod metrics;

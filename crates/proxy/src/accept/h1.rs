@@ -14,12 +14,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, Refusal, RequestHead, Side};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::connection::{ConnCx, Interrupt, Phase};
 use super::linger;
 use crate::context::RequestCx;
+use crate::fill::{READ_BYTES, poll_fill};
 use crate::lifecycle;
 use crate::plan::ServerPlan;
 use crate::request::{BodyError, Piece, Request, RequestBody};
@@ -28,10 +29,6 @@ use crate::respond::h1 as write;
 
 /// Bytes that may wait behind a running request: the next requests of a client that pipelines.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
-/// Room that is made in the buffer before each read.
-const READ_BYTES: usize = 8 * 1024;
-/// The same for bodies that fill it.
-const READ_BYTES_LARGE: usize = 64 * 1024;
 /// What is written at once before the socket is asked to take it.
 pub const WRITE_BYTES: usize = 64 * 1024;
 
@@ -64,13 +61,7 @@ impl H1Io {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(self.read_bytes);
-        let room = self.input.capacity() - self.input.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx));
-        if matches!(read, Ok(n) if n == room) {
-            self.read_bytes = READ_BYTES_LARGE;
-        }
-        Poll::Ready(read)
+        poll_fill(&mut self.stream, &mut self.input, &mut self.read_bytes, cx)
     }
 
     /// Bytes to be written, to append to.

@@ -4,25 +4,23 @@
 //! whether it may be repeated, and whether it has to be finished, depends on nothing else. A connection goes
 //! back to the pool only after an exchange that ended clean on both sides.
 
-use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use mainstay_core::clock::MonoMs;
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, ResponseFault, ResponseHead, Side};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::fill::{READ_BYTES, READ_BYTES_LARGE, poll_fill};
 use crate::request::{BodyError, Piece, RequestBody};
 
 /// Interim responses (1xx) that one answer may be preceded by.
 const INTERIM_MAX: u32 = 8;
-const READ_BYTES: usize = 8 * 1024;
-const READ_BYTES_LARGE: usize = 64 * 1024;
 /// Pieces up to this size are copied behind the head, so that they leave in one write.
 const COPY_BYTES_MAX: usize = 4 * 1024;
 
@@ -56,13 +54,7 @@ impl H1Connection {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(self.read_bytes);
-        let room = self.input.capacity() - self.input.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx));
-        if matches!(read, Ok(n) if n == room) {
-            self.read_bytes = READ_BYTES_LARGE;
-        }
-        Poll::Ready(read)
+        poll_fill(&mut self.stream, &mut self.input, &mut self.read_bytes, cx)
     }
 }
 
