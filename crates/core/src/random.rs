@@ -35,20 +35,37 @@ impl Random {
 
 /// A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits, as 36 characters.
 pub fn uuid_v7(unix_ms: i64, random: &Random) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let time = unix_ms.max(0) as u64 & 0xffff_ffff_ffff;
     let (a, b) = (random.bits(), random.bits());
     let high = (time << 16) | 0x7000 | (a & 0x0fff);
     let low = 0x8000_0000_0000_0000 | (b >> 2);
+    let (high, low) = (hex(high), hex(low));
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in high.to_be_bytes().into_iter().chain(low.to_be_bytes()).enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
+    text[..8].copy_from_slice(&high[..8]);
+    text[9..13].copy_from_slice(&high[8..12]);
+    text[14..18].copy_from_slice(&high[12..]);
+    text[19..23].copy_from_slice(&low[..4]);
+    text[24..].copy_from_slice(&low[4..]);
+    text
+}
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
+/// 64 bits as 16 lower-case hex digits.
+pub fn hex(bits: u64) -> [u8; 16] {
+    let mut text = [0; 16];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        digits.copy_from_slice(&HEX[usize::from(byte)]);
     }
     text
 }

@@ -40,8 +40,8 @@ pub struct RequestCx {
     pub client: IpAddr,
     /// Whether the peer's forwarding headers are believed.
     pub peer_trusted: bool,
-    /// The peer's own address.
-    pub peer: IpAddr,
+    /// The peer's own address, as text.
+    pub peer: Rc<str>,
     /// Its method.
     pub method: Method,
     /// Who calls.

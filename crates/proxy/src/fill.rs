@@ -20,6 +20,9 @@ pub fn poll_fill(
     room: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    // Room is made only for what is there: heads are slices of the buffer, so making room while a request runs
+    // would mean a new one.
+    ready!(stream.poll_read_ready(cx))?;
     input.reserve(*room);
     let free = input.capacity() - input.len();
     let read = ready!(pin!(stream.read_buf(input)).poll(cx));

@@ -13,6 +13,7 @@ pub mod admit;
 pub mod client;
 pub mod context;
 pub mod engine;
+pub mod fields;
 pub mod fill;
 pub mod forward;
 pub mod lifecycle;

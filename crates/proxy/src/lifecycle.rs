@@ -22,6 +22,7 @@ use crate::admit::route::{NotRouted, Routed};
 use crate::admit::{body, cors, route, version};
 use crate::client::{ClientAddress, client_address};
 use crate::context::{Facts, RequestCx};
+use crate::fields::Seen;
 use crate::forward::{self, Failure};
 use crate::plan::RoutePlan;
 use crate::request::Request;
@@ -31,8 +32,8 @@ use crate::worker::Worker;
 
 /// Serves one request, from its head to the head of its answer.
 pub async fn serve_request(conn: Rc<ConnCx>, mut request: Request) -> Response<OutBody> {
-    let plain_text = problem::wants_plain_text(&request.headers);
-    let cx = begin(&conn, &request.method, &request.headers);
+    let plain_text = request.seen.has(Seen::ACCEPT) && problem::wants_plain_text(&request.headers);
+    let cx = begin(&conn, &request.method, &request.headers, request.seen);
     drop(conn);
     let answer = match stages(&cx, &mut request).await {
         Ok(answer) => answer,
@@ -179,28 +180,32 @@ fn options(allow: HeaderValue) -> Response<OutBody> {
 }
 
 /// The context of a request whose head is complete.
-fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap) -> Rc<RequestCx> {
+fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen) -> Rc<RequestCx> {
     let worker = Rc::clone(&conn.worker);
     let snapshot = worker.snapshot();
     let peer = conn.peer.ip();
     let ClientAddress { client, peer_trusted } =
         client_address(peer, fields, &snapshot.plan.server.trusted_proxies);
     if !peer_trusted {
-        look_for_untrusted_proxy(&worker, peer, fields);
+        look_for_untrusted_proxy(&worker, peer, seen);
     }
     let started_at = worker.unix();
-    let (trace, trace_continued) = trace(fields, peer_trusted, &worker);
+    let (trace, trace_continued) = if seen.has(Seen::TRACEPARENT) {
+        continued_trace(fields, peer_trusted, &worker)
+    } else {
+        (fresh_trace(&worker), false)
+    };
     worker.shared.requests.fetch_add(1, Ordering::Relaxed);
     worker.cells.gauge_add(worker.shared.metrics.active_requests, 1);
     Rc::new(RequestCx {
-        id: request_id(fields, &worker, started_at.0),
+        id: given_id(fields, seen).unwrap_or_else(|| new_id(&worker, started_at.0)),
         started: Instant::now(),
         started_at,
         trace,
         trace_continued,
         client,
         peer_trusted,
-        peer,
+        peer: Rc::clone(&conn.peer_text),
         method: method.clone(),
         principal: Principal::Anonymous,
         route: OnceCell::new(),
@@ -211,8 +216,8 @@ fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap) -> Rc<RequestCx
     })
 }
 
-fn look_for_untrusted_proxy(worker: &Worker, peer: std::net::IpAddr, fields: &HeaderMap) {
-    if let Some((address, share)) = worker.forwarder.look(peer, fields.contains_key("x-forwarded-for")) {
+fn look_for_untrusted_proxy(worker: &Worker, peer: std::net::IpAddr, seen: Seen) {
+    if let Some((address, share)) = worker.forwarder.look(peer, seen.has(Seen::X_FORWARDED_FOR)) {
         let event = Event::UntrustedForwarder {
             address,
             share: f64::from(share) / 100.0,
@@ -222,36 +227,42 @@ fn look_for_untrusted_proxy(worker: &Worker, peer: std::net::IpAddr, fields: &He
     }
 }
 
-/// Kept when it is well formed, so that a caller can find its own request again; else made.
-fn request_id(fields: &HeaderMap, worker: &Worker, now_ms: i64) -> HeaderValue {
-    const NAME: &str = "x-request-id";
-    if let Some(id) = fields.get(NAME)
-        && (8..=128).contains(&id.len())
+/// The client's own id, when it is well formed: so it can find its own request again.
+fn given_id(fields: &HeaderMap, seen: Seen) -> Option<HeaderValue> {
+    const NAME: HeaderName = HeaderName::from_static("x-request-id");
+    if !seen.has(Seen::X_REQUEST_ID) {
+        return None;
+    }
+    let id = fields.get(NAME)?;
+    let well_formed = (8..=128).contains(&id.len())
         && id
             .as_bytes()
             .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'='))
-    {
-        return id.clone();
-    }
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'='));
+    well_formed.then(|| id.clone())
+}
+
+fn new_id(worker: &Worker, now_ms: i64) -> HeaderValue {
     HeaderValue::from_bytes(&uuid_v7(now_ms, &worker.random)).unwrap_or(HeaderValue::from_static("0"))
 }
 
 /// Continues the client's trace. Whether it is sampled is decided here unless the peer is trusted.
-fn trace(fields: &HeaderMap, peer_trusted: bool, worker: &Worker) -> (TraceParent, bool) {
+fn continued_trace(fields: &HeaderMap, peer_trusted: bool, worker: &Worker) -> (TraceParent, bool) {
     // More than one is none: which of them would count is for nobody to guess.
     let mut given = fields.get_all("traceparent").iter();
     let given = given.next().filter(|_| given.next().is_none());
-    let given = given.and_then(|value| TraceParent::parse(value.as_bytes()));
+    let Some(parent) = given.and_then(|value| TraceParent::parse(value.as_bytes())) else {
+        return (fresh_trace(worker), false);
+    };
+    let outside = if peer_trusted { FromOutside::Trusted } else { FromOutside::Ignored };
+    let states = fields.get_all("tracestate").iter().map(HeaderValue::as_bytes);
+    let child = parent.child(worker.random.bits(), outside, false);
+    (child, keeps_tracestate(Some(&parent), states))
+}
+
+fn fresh_trace(worker: &Worker) -> TraceParent {
     let random = &worker.random;
-    match given {
-        Some(parent) => {
-            let outside = if peer_trusted { FromOutside::Trusted } else { FromOutside::Ignored };
-            let states = fields.get_all("tracestate").iter().map(HeaderValue::as_bytes);
-            (parent.child(random.bits(), outside, false), keeps_tracestate(Some(&parent), states))
-        }
-        None => (TraceParent::fresh([random.bits(), random.bits(), random.bits()], false), false),
-    }
+    TraceParent::fresh([random.bits(), random.bits(), random.bits()], false)
 }
 
 /// Bytes that are no request still get an answer with a shape, and a record of their own.
@@ -260,7 +271,7 @@ pub fn refuse_bytes(conn: &Rc<ConnCx>, code: &str, detail: &'static str) -> Resp
         ProblemCode::ALL.iter().copied().find(|c| c.code() == code).unwrap_or(ProblemCode::MalformedRequest);
     // There is no method to show: the bytes were no request.
     let method = Method::from_bytes(b"-").unwrap_or_default();
-    let cx = begin(conn, &method, &HeaderMap::new());
+    let cx = begin(conn, &method, &HeaderMap::new(), Seen::default());
     cx.trail(Stage::Accept, detail);
     let answer = Refused::from(Problem::new(code, detail)).answer(&cx, false);
     finish(cx, answer)

@@ -10,6 +10,7 @@ use mainstay_wire::Authority;
 use tokio::time::{Duration, Instant, Sleep};
 
 use crate::accept::h1::H1Input;
+use crate::fields::Seen;
 
 /// A request whose head has been read and checked.
 pub struct Request {
@@ -23,6 +24,8 @@ pub struct Request {
     pub authority: Option<Authority>,
     /// All fields, hop-by-hop ones included.
     pub headers: HeaderMap,
+    /// Which of the fields that concern the engine are among them.
+    pub seen: Seen,
     /// Its body.
     pub body: RequestBody,
     /// The protocol's name in `Via`: `1.0`, `1.1` or `2`.

@@ -109,6 +109,8 @@ pub struct Worker {
     pub refusals: Cell<usize>,
     /// When this worker started; monotonic times count from here.
     pub epoch: Instant,
+    /// The time of the last sweep.
+    swept: Cell<MonoMs>,
 }
 
 /// A snapshot with this worker's own live state beside it.
@@ -144,6 +146,7 @@ impl Worker {
             settling: Cell::new(0),
             refusals: Cell::new(0),
             epoch: Instant::now(),
+            swept: Cell::new(MonoMs(0)),
         }
     }
 
@@ -161,6 +164,12 @@ impl Worker {
     /// Milliseconds since this worker started.
     pub fn mono_ms(&self) -> MonoMs {
         MonoMs(self.epoch.elapsed().as_millis() as u64)
+    }
+
+    /// The time of the last sweep: at most [`SWEEP_EVERY`] behind, and for nothing. For what the sweep itself
+    /// compares with limits.
+    pub fn swept_ms(&self) -> MonoMs {
+        self.swept.get()
     }
 
     /// The date.
@@ -186,6 +195,7 @@ impl Worker {
     /// Looks at every connection and every pool. Runs each [`SWEEP_EVERY`].
     pub fn sweep(&self) {
         let now = self.mono_ms();
+        self.swept.set(now);
         let snapshot = self.snapshot();
         let draining = self.is_draining();
         self.connections.borrow_mut().retain(|conn| match conn.upgrade() {

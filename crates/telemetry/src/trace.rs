@@ -8,7 +8,8 @@
 
 use std::fmt;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+use mainstay_core::random::hex;
+
 /// `00-` trace id `-` parent id `-` flags.
 const LENGTH: usize = 55;
 const TRACE_ID: std::ops::Range<usize> = 3..35;
@@ -146,10 +147,7 @@ fn not_zero(random: u64) -> u64 {
 }
 
 fn push_hex(text: &mut [u8], bits: u64) {
-    for (at, byte) in bits.to_be_bytes().into_iter().enumerate() {
-        text[at * 2] = HEX[usize::from(byte >> 4)];
-        text[at * 2 + 1] = HEX[usize::from(byte & 15)];
-    }
+    text.copy_from_slice(&hex(bits));
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 
 use super::{h1, h2};
 use crate::plan::ServerPlan;
-use crate::worker::{EngineShared, Worker};
+use crate::worker::{EngineShared, SWEEP_EVERY, Worker};
 
 /// What a connection is doing, as far as time limits are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct ConnCx {
     pub worker: Rc<Worker>,
     /// The other end.
     pub peer: SocketAddr,
+    /// Its address as text, which every request passes on.
+    pub peer_text: Rc<str>,
     /// The address it came in on.
     pub listener: Arc<str>,
     opened: MonoMs,
@@ -74,8 +76,9 @@ pub struct ConnCx {
 impl ConnCx {
     /// A connection that was accepted and counted.
     pub fn new(worker: Rc<Worker>, peer: SocketAddr, listener: Arc<str>, permit: ConnPermit) -> Rc<Self> {
-        let now = worker.mono_ms();
+        let now = worker.swept_ms();
         let conn = Rc::new(Self {
+            peer_text: peer.ip().to_canonical().to_string().into(),
             peer,
             listener,
             opened: now,
@@ -95,7 +98,7 @@ impl ConnCx {
     /// Begins a phase.
     pub fn enter(&self, phase: Phase) {
         self.phase.set(phase);
-        self.since.set(self.worker.mono_ms());
+        self.since.set(self.worker.swept_ms());
         if self.interrupt.get() != Some(Interrupt::Close) {
             self.interrupt.set(None);
         }
@@ -144,7 +147,7 @@ impl ConnCx {
         }
     }
 
-    /// Compares the phase with the limits.
+    /// Compares the phase with the limits. Phases began up to a sweep later than noted, and none ends early.
     pub fn sweep(&self, now: MonoMs, server: &ServerPlan, draining: bool) {
         let aged =
             server.connection_age.is_some_and(|age| u128::from(now.since(self.opened)) >= age.as_millis());
@@ -152,7 +155,7 @@ impl ConnCx {
             self.interrupt(Interrupt::Close);
             return;
         }
-        let lasted_ms = u128::from(now.since(self.since.get()));
+        let lasted_ms = u128::from(now.since(self.since.get())).saturating_sub(SWEEP_EVERY.as_millis());
         match self.phase.get() {
             Phase::Idle if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
             Phase::Idle if lasted_ms >= u128::from(PARK_AFTER_MS) => {

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use super::connection::{ConnCx, Interrupt, Phase};
 use super::linger;
 use crate::context::RequestCx;
+use crate::fields::Seen;
 use crate::fill::{READ_BYTES, poll_fill};
 use crate::lifecycle;
 use crate::plan::ServerPlan;
@@ -298,6 +299,7 @@ async fn serve_one(
         path,
         query,
         authority: head.target.authority,
+        seen: Seen::of(&head.headers),
         headers: head.headers,
         body,
         protocol: if head.http10 { "1.0" } else { "1.1" },

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::{ConnCx, Interrupt, Phase};
+use crate::fields::Seen;
 use crate::lifecycle;
 use crate::request::{Request, RequestBody};
 use crate::respond::body::OutBody;
@@ -173,6 +174,7 @@ async fn serve_stream(
         query: uri.query().map(|q| Bytes::copy_from_slice(q.as_bytes())),
         authority: Some(authority),
         method: parts.method,
+        seen: Seen::of(&parts.headers),
         headers: parts.headers,
         body: RequestBody::h2(incoming, body_timeout),
         protocol: "2",

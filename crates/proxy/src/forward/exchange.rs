@@ -44,7 +44,7 @@ impl Exchange {
         endpoint: &LocalEndpoint,
         path: &str,
         request: &mut Request,
-        connection: H1Connection,
+        mut connection: H1Connection,
     ) -> Self {
         let server = &cx.snapshot.plan.server;
         let limits = HeadLimits {
@@ -52,9 +52,9 @@ impl Exchange {
             fields_max: server.headers_max,
             target_bytes_max: 0,
         };
-        let head = headers::encode_h1(cx, upstream, &endpoint.shared, path, request);
+        headers::encode_h1(connection.output(), cx, upstream, &endpoint.shared, path, request);
         let body = std::mem::replace(&mut request.body, RequestBody::empty());
-        Self::H1(Box::new(H1Exchange::new(connection, request.method.clone(), head, body, limits)))
+        Self::H1(Box::new(H1Exchange::new(connection, request.method.clone(), body, limits)))
     }
 
     /// Begins over HTTP/2.
@@ -158,6 +158,11 @@ impl InFlight {
             settling: false,
             in_use: false,
         }
+    }
+
+    /// When the endpoint had been chosen.
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Takes the exchange under its guard.

@@ -23,11 +23,15 @@ use crate::request::{BodyError, Piece, RequestBody};
 const INTERIM_MAX: u32 = 8;
 /// Pieces up to this size are copied behind the head, so that they leave in one write.
 const COPY_BYTES_MAX: usize = 4 * 1024;
+/// Room for a head that an idle connection keeps.
+const OUTPUT_KEPT: usize = 2 * 1024;
 
 /// A connection to an endpoint.
 pub struct H1Connection {
     stream: TcpStream,
     input: BytesMut,
+    /// The head, and small pieces of the body, as bytes to write.
+    output: Vec<u8>,
     scan: HeadScan,
     read_bytes: usize,
     /// When it was opened.
@@ -41,6 +45,7 @@ impl H1Connection {
         Self {
             stream,
             input: BytesMut::new(),
+            output: Vec::new(),
             scan: HeadScan::default(),
             read_bytes: READ_BYTES,
             opened,
@@ -51,6 +56,11 @@ impl H1Connection {
     /// True while an idle connection has neither ended nor sent anything unasked.
     pub fn is_alive(&self) -> bool {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Bytes to be written, to append a head to.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -96,8 +106,7 @@ pub struct H1Exchange {
     connection: H1Connection,
     method: Method,
     limits: HeadLimits,
-    /// The head, and small pieces of the body, as bytes to write.
-    output: Vec<u8>,
+    /// How much of the connection's output has left.
     written: usize,
     /// A large piece behind them.
     extra: Bytes,
@@ -114,20 +123,13 @@ pub struct H1Exchange {
 }
 
 impl H1Exchange {
-    /// Begins with a head that is complete but for the body.
-    pub fn new(
-        connection: H1Connection,
-        method: Method,
-        head: Vec<u8>,
-        body: RequestBody,
-        limits: HeadLimits,
-    ) -> Self {
+    /// Begins. The head, complete but for the body, is in the connection's output already.
+    pub fn new(connection: H1Connection, method: Method, body: RequestBody, limits: HeadLimits) -> Self {
         let chunked = !body.is_empty() && body.declared.is_none();
         Self {
             connection,
             method,
             limits,
-            output: head,
             written: 0,
             extra: Bytes::new(),
             body_ended: body.is_empty(),
@@ -146,7 +148,7 @@ impl H1Exchange {
     pub fn reached(&self) -> Reached {
         if self.sent_bytes == 0 {
             Reached::Nothing
-        } else if self.body_ended && self.written == self.output.len() && self.extra.is_empty() {
+        } else if self.body_ended && self.written == self.connection.output.len() && self.extra.is_empty() {
             Reached::Whole
         } else {
             Reached::Some
@@ -243,13 +245,13 @@ impl H1Exchange {
         // Trailers of requests are not passed on: no field is on the allow list yet.
         let Piece::Data(mut data) = piece else { return };
         if self.chunked {
-            mainstay_wire::encode_chunk_start(&mut self.output, data.len());
+            mainstay_wire::encode_chunk_start(&mut self.connection.output, data.len());
         }
         if data.len() <= COPY_BYTES_MAX {
-            self.output.extend_from_slice(&data);
+            self.connection.output.extend_from_slice(&data);
             data.clear();
             if self.chunked {
-                self.output.extend_from_slice(mainstay_wire::CHUNK_END);
+                self.connection.output.extend_from_slice(mainstay_wire::CHUNK_END);
             }
         }
         self.extra = data;
@@ -258,14 +260,14 @@ impl H1Exchange {
     fn end_body(&mut self) {
         self.body_ended = true;
         if self.chunked {
-            self.output.extend_from_slice(mainstay_wire::LAST_CHUNK);
+            self.connection.output.extend_from_slice(mainstay_wire::LAST_CHUNK);
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = &mut self.connection.stream;
-        while self.written < self.output.len() || !self.extra.is_empty() {
-            let head = &self.output[self.written..];
+        let H1Connection { stream, output, .. } = &mut self.connection;
+        while self.written < output.len() || !self.extra.is_empty() {
+            let head = &output[self.written..];
             let n = if self.extra.is_empty() {
                 ready!(Pin::new(&mut *stream).poll_write(cx, head))?
             } else {
@@ -276,20 +278,20 @@ impl H1Exchange {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent_bytes += n as u64;
-            let of_head = n.min(self.output.len() - self.written);
+            let of_head = n.min(output.len() - self.written);
             self.written += of_head;
             if n > of_head {
                 self.extra.advance(n - of_head);
                 if self.extra.is_empty() && self.chunked {
-                    self.output.clear();
+                    output.clear();
                     self.written = 0;
-                    self.output.extend_from_slice(mainstay_wire::CHUNK_END);
+                    output.extend_from_slice(mainstay_wire::CHUNK_END);
                 }
             }
         }
         // The head is kept until the answer begins, in case the connection turns out to be dead.
         if !self.body.is_empty() {
-            self.output.clear();
+            output.clear();
             self.written = 0;
         }
         Poll::Ready(Ok(()))
@@ -297,7 +299,7 @@ impl H1Exchange {
 
     /// The next piece of the answer's body; `None` at its end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ExchangeError>>> {
-        if !self.body_ended || self.written < self.output.len() {
+        if !self.body_ended || self.written < self.connection.output.len() {
             // The rest of an early answered request still goes out, unless the client's body fails: then the
             // upstream has the answer's last word anyway.
             if self.poll_send(cx).is_err() {
@@ -352,6 +354,8 @@ impl H1Exchange {
         clean.then(|| {
             let mut connection = self.connection;
             connection.read_bytes = READ_BYTES;
+            connection.output.clear();
+            connection.output.shrink_to(OUTPUT_KEPT);
             if connection.input.capacity() > READ_BYTES_LARGE {
                 connection.input = BytesMut::new();
             }

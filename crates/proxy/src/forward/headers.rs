@@ -4,25 +4,25 @@
 //! (`X-Consumer-Id` and its like, in any spelling), and forwarding fields of a peer that is not trusted. The
 //! engine then says itself who the client is, which request this is, and where it came through.
 
-use std::io::Write as _;
-
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
 use super::endpoint::EndpointShared;
 use crate::context::RequestCx;
+use crate::fields::{Seen, is_replaced, known};
 use crate::plan::{HostPlan, UpstreamPlan};
 use crate::request::Request;
 
-/// The head of a request in the form of HTTP/1.1, complete but for the body.
+/// Writes the head of a request in the form of HTTP/1.1, complete but for the body.
 pub fn encode_h1(
+    out: &mut Vec<u8>,
     cx: &RequestCx,
     upstream: &UpstreamPlan,
     endpoint: &EndpointShared,
     path: &str,
     request: &Request,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
+) {
+    out.reserve(1024);
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(path.as_bytes());
@@ -31,26 +31,29 @@ pub fn encode_h1(
         out.extend_from_slice(query);
     }
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    out.extend_from_slice(host(cx, upstream, endpoint, request).as_bytes());
+    out.extend_from_slice(host(upstream, endpoint, request));
     out.extend_from_slice(b"\r\n");
     for (name, value) in passed_on(cx, request) {
-        mainstay_wire::encode_field(&mut out, name, value);
+        mainstay_wire::encode_field(out, name, value);
     }
     match request.body.declared {
         Some(0) if !expects_length(&request.method) => {}
         Some(length) => {
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    added(cx, request, |name, value| {
+    added(cx, request, |name, parts| {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
+        for part in parts {
+            out.extend_from_slice(part);
+        }
         out.extend_from_slice(b"\r\n");
     });
     out.extend_from_slice(b"\r\n");
-    out
 }
 
 /// RFC 9110, 8.6: methods whose requests usually have content say so even when it is empty.
@@ -72,8 +75,8 @@ pub fn parts_h2(
         target.push('?');
         target.push_str(query);
     }
-    let authority = host(cx, upstream, endpoint, request);
-    let uri = Uri::builder().scheme("http").authority(authority.as_bytes()).path_and_query(target).build();
+    let authority = host(upstream, endpoint, request);
+    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = request.method.clone();
     parts.uri = uri.unwrap_or_default();
@@ -88,29 +91,18 @@ pub fn parts_h2(
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     added(cx, request, |name, value| {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
-        {
-            parts.headers.append(name, value);
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value.concat())) {
+            parts.headers.append(HeaderName::from_static(name), value);
         }
     });
     parts
 }
 
-fn host<'a>(
-    cx: &'a RequestCx,
-    upstream: &'a UpstreamPlan,
-    endpoint: &'a EndpointShared,
-    request: &'a Request,
-) -> std::borrow::Cow<'a, str> {
-    let _ = cx;
-    match &upstream.host {
-        HostPlan::Name(name) => name.to_str().unwrap_or_default().into(),
-        HostPlan::Endpoint => endpoint.authority.to_str().unwrap_or_default().into(),
-        HostPlan::Preserve => match &request.authority {
-            Some(authority) => authority.as_str().into(),
-            None => endpoint.authority.to_str().unwrap_or_default().into(),
-        },
+fn host<'a>(upstream: &'a UpstreamPlan, endpoint: &'a EndpointShared, request: &'a Request) -> &'a [u8] {
+    match (&upstream.host, &request.authority) {
+        (HostPlan::Name(name), _) => name.as_bytes(),
+        (HostPlan::Preserve, Some(authority)) => authority.as_str().as_bytes(),
+        (HostPlan::Endpoint, _) | (HostPlan::Preserve, None) => endpoint.authority.as_bytes(),
     }
 }
 
@@ -119,121 +111,102 @@ fn passed_on<'a>(
     cx: &'a RequestCx,
     request: &'a Request,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
-    let named_by_connection = request.headers.contains_key(header::CONNECTION);
+    let names_some = request.seen.has(Seen::CONNECTION);
     request.headers.iter().filter(move |(name, _)| {
-        let named = named_by_connection
+        let named = names_some
             && mainstay_wire::connection_tokens(&request.headers)
-                .any(|t| t.eq_ignore_ascii_case(name.as_str()));
-        !named && !is_replaced(name, cx.peer_trusted)
+                .any(|token| token.eq_ignore_ascii_case(name.as_str()));
+        !named && !is_replaced(known(name.as_str()), cx.peer_trusted)
     })
 }
 
-/// Fields of the client that do not go on: they belong to the hop, or the engine says them itself.
-fn is_replaced(name: &HeaderName, peer_trusted: bool) -> bool {
-    if mainstay_wire::hop_by_hop(name) {
-        return true;
+/// What the engine says itself: a name, and a value in parts.
+fn added(cx: &RequestCx, request: &Request, mut put: impl FnMut(&'static str, &[&[u8]])) {
+    put("x-request-id", &[cx.id.as_bytes()]);
+    put("traceparent", &[&cx.trace.write()]);
+    if cx.trace_continued {
+        for state in request.headers.get_all("tracestate") {
+            put("tracestate", &[state.as_bytes()]);
+        }
     }
-    match name.as_str() {
-        "host" | "content-length" | "expect" | "via" | "forwarded" | "traceparent" | "tracestate" => true,
-        other => is_x_replaced(other, peer_trusted),
-    }
+    let authority: &[u8] = request.authority.as_ref().map_or(b"", |a| a.as_str().as_bytes());
+    forwarded_family(cx, request, authority, &mut put);
+    let earlier = earlier(request, Seen::VIA, header::VIA);
+    put("via", &[&earlier, request.protocol.as_bytes(), b" mainstay"]);
 }
 
-fn is_x_replaced(name: &str, peer_trusted: bool) -> bool {
-    let Some(rest) = name.strip_prefix("x-").or_else(|| name.strip_prefix("x_")) else {
-        // `http_x_forwarded_for` and the like are not headers; `forwarded` has no other spelling.
-        return false;
+/// Who the client is and what it asked for. What stands there already is believed only of a trusted peer.
+fn forwarded_family(
+    cx: &RequestCx,
+    request: &Request,
+    authority: &[u8],
+    put: &mut impl FnMut(&'static str, &[&[u8]]),
+) {
+    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let peer = cx.peer.as_bytes();
+    let before = |seen, name| if cx.peer_trusted { earlier(request, seen, name) } else { Vec::new() };
+    let said = |name: &'static str| {
+        let said = cx.peer_trusted && request.seen.has(Seen::X_FORWARDED);
+        said.then(|| request.headers.get(name)).flatten().map(HeaderValue::as_bytes)
     };
-    let matches = |known: &str| {
-        rest.len() == known.len()
-            && rest.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
-    match rest.as_bytes().first() {
-        Some(b'f') => {
-            matches("forwarded-for")
-                || matches("forwarded-host")
-                || matches("forwarded-proto")
-                || matches("forwarded-port")
-                || matches("forwarded-prefix")
-        }
-        Some(b'r') => {
-            matches("request-id") || matches("request-deadline-ms") || (matches("real-ip") && !peer_trusted)
-        }
-        Some(b'c') => matches("consumer-id") || matches("consumer-plan"),
-        Some(b'a') => matches("auth-method"),
-        _ => false,
-    }
-}
-
-/// What the engine says itself.
-fn added(cx: &RequestCx, request: &Request, mut put: impl FnMut(&str, &[u8])) {
-    let mut text = Vec::with_capacity(128);
-    put("x-request-id", cx.id.as_bytes());
-    put("traceparent", &cx.trace.write());
-    for state in request.headers.get_all("tracestate").iter().filter(|_| cx.trace_continued) {
-        put("tracestate", state.as_bytes());
-    }
-    let before =
-        |name: &str| request.headers.get(name).filter(|_| cx.peer_trusted).map(HeaderValue::as_bytes);
-    for earlier in request.headers.get_all("x-forwarded-for").iter().filter(|_| cx.peer_trusted) {
-        text.extend_from_slice(earlier.as_bytes());
-        text.extend_from_slice(b", ");
-    }
-    let _ = write!(text, "{}", cx.peer);
-    put("x-forwarded-for", &text);
-    put("x-forwarded-proto", before("x-forwarded-proto").unwrap_or(b"http"));
-    let authority = request.authority.as_ref().map_or("", |a| a.as_str());
-    let host = before("x-forwarded-host").unwrap_or(authority.as_bytes());
+    put("x-forwarded-for", &[&before(Seen::X_FORWARDED_FOR, FOR), peer]);
+    put("x-forwarded-proto", &[said("x-forwarded-proto").unwrap_or(b"http")]);
+    let host = said("x-forwarded-host").unwrap_or(authority);
     if !host.is_empty() {
-        put("x-forwarded-host", host);
+        put("x-forwarded-host", &[host]);
     }
-    text.clear();
-    for earlier in request.headers.get_all(header::FORWARDED).iter().filter(|_| cx.peer_trusted) {
-        text.extend_from_slice(earlier.as_bytes());
-        text.extend_from_slice(b", ");
+    let (open, close): (&[u8], &[u8]) = if peer.contains(&b':') { (b"\"[", b"]\"") } else { (b"", b"") };
+    let (host_open, host_close): (&[u8], &[u8]) =
+        if authority.is_empty() { (b"", b"") } else { (b";host=\"", b"\"") };
+    let earlier = before(Seen::FORWARDED, header::FORWARDED);
+    put(
+        "forwarded",
+        &[&earlier, b"for=", open, peer, close, host_open, authority, host_close, b";proto=http"],
+    );
+}
+
+/// All values of a list field, each with a comma behind it. Nothing is allocated where there are none.
+fn earlier(request: &Request, seen: Seen, name: HeaderName) -> Vec<u8> {
+    let mut text = Vec::new();
+    if request.seen.has(seen) {
+        for value in request.headers.get_all(name) {
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b", ");
+        }
     }
-    let _ = match cx.peer {
-        std::net::IpAddr::V4(v4) => write!(text, "for={v4}"),
-        std::net::IpAddr::V6(v6) => write!(text, "for=\"[{v6}]\""),
-    };
-    if !authority.is_empty() {
-        let _ = write!(text, ";host=\"{authority}\"");
-    }
-    text.extend_from_slice(b";proto=http");
-    put("forwarded", &text);
-    text.clear();
-    for earlier in request.headers.get_all(header::VIA) {
-        text.extend_from_slice(earlier.as_bytes());
-        text.extend_from_slice(b", ");
-    }
-    text.extend_from_slice(request.protocol.as_bytes());
-    text.extend_from_slice(b" mainstay");
-    put("via", &text);
+    text
 }
 
 /// Takes out of an answer what belongs to its hop. `Content-Length` stays: the writer knows what to do with it.
 pub fn strip_response(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = mainstay_wire::connection_tokens(headers)
-            .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
-            .filter(|name| *name != header::CONTENT_LENGTH)
-            .collect();
-        for name in named {
+    let seen = Seen::of(headers);
+    if seen.has(Seen::CONNECTION) {
+        strip_named(headers);
+        headers.remove(header::CONNECTION);
+    }
+    if seen.has(Seen::HOP) {
+        let hop: Vec<HeaderName> =
+            headers.keys().filter(|name| mainstay_wire::hop_by_hop(name)).cloned().collect();
+        for name in hop {
             headers.remove(name);
         }
     }
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TE,
-        header::TRAILER,
-        header::PROXY_AUTHENTICATE,
-    ] {
+    if seen.has(Seen::X_REQUEST_ID) {
+        // Said by the engine.
+        headers.remove("x-request-id");
+    }
+}
+
+/// Takes out what `Connection` names, except the length, which every hop needs.
+fn strip_named(headers: &mut HeaderMap) {
+    let is_option = |token: &str| {
+        ["keep-alive", "close", "content-length"].iter().any(|option| token.eq_ignore_ascii_case(option))
+    };
+    let named: Vec<HeaderName> = mainstay_wire::connection_tokens(headers)
+        .filter(|token| !is_option(token))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        .collect();
+    for name in named {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    // Said by the engine.
-    headers.remove("x-request-id");
 }

@@ -69,10 +69,10 @@ pub async fn forward(
     };
     cx.facts.attempts.set(1);
     *cx.facts.endpoint.borrow_mut() = Some(std::sync::Arc::clone(&endpoint.shared));
-    let times = Times::new(cx, plan);
     let mut flight = InFlight::begin(cx, endpoint, plan);
+    let began = flight.began();
+    let times = Times::new(cx, plan, began);
     let path = path.get(plan.strip_prefix_bytes..).filter(|p| p.starts_with('/')).unwrap_or("/");
-    let sent_at = Instant::now();
     let (exchange, reused) = connect_and_begin(cx, plan, upstream, endpoint, path, request, &times).await?;
     let head = match flight.answer(exchange, &times).await {
         Err(Failed::Exchange(error)) if reused && flight.may_resend(&error) => {
@@ -83,7 +83,7 @@ pub async fn forward(
     cx.facts.bytes_in.set(flight.body_received());
     match head {
         Ok(head) => {
-            cx.facts.upstream_us.set(Some(sent_at.elapsed().as_micros() as u64));
+            cx.facts.upstream_us.set(Some(began.elapsed().as_micros() as u64));
             Ok(answer(head, flight, plan, &times))
         }
         Err(Failed::Exchange(error)) => Err(flight.failed(cx, &error)),
@@ -121,8 +121,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn new(cx: &RequestCx, plan: &ForwardPlan) -> Self {
-        let now = Instant::now();
+    fn new(cx: &RequestCx, plan: &ForwardPlan, now: Instant) -> Self {
         Self {
             total: plan.timeouts.total.and_then(|t| cx.started.checked_add(t)),
             attempt: plan.timeouts.attempt.and_then(|t| now.checked_add(t)),

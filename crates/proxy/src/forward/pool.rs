@@ -113,7 +113,8 @@ impl LocalEndpoint {
     }
 
     fn is_too_old(&self, connection: &H1Connection, worker: &Worker) -> bool {
-        u128::from(worker.mono_ms().since(connection.opened)) >= self.shared.settings.lifetime_max.as_millis()
+        u128::from(worker.swept_ms().since(connection.opened))
+            >= self.shared.settings.lifetime_max.as_millis()
     }
 
     /// A connection: idle, new, or waited for.
@@ -195,7 +196,7 @@ impl LocalEndpoint {
             return;
         }
         worker.cells.gauge_add(self.shared.metrics.pool_idle, 1);
-        idle.push(Idle { connection, since: worker.mono_ms() });
+        idle.push(Idle { connection, since: worker.swept_ms() });
     }
 
     /// Closes one idle connection so that another worker may open one.
