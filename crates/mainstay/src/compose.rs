@@ -27,6 +27,8 @@ use crate::{last_good, report};
 const LOG_QUEUE_BYTES: usize = 1 << 20;
 /// How long the log may take to write what is queued at the end.
 const LOG_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// The same for events: a few lines, but standard error may take none.
+const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(1);
 /// Descriptors for everything that is no connection.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
@@ -166,6 +168,7 @@ impl Engine {
         let loaded = self.handle.loaded_now();
         self.handle.events.emit(&Event::Started {
             listen: &listen.join(" "),
+            control: &self.control.to_string(),
             config: &loaded.digest,
             workers: workers as u64,
         });
@@ -183,6 +186,7 @@ impl Engine {
     pub async fn shut_down(self, reason: &str) -> bool {
         let began = monotonic();
         self.handle.set_ready(false);
+        self.plane.leave();
         let (requests, connections) = self.plane.running();
         let event = Event::Draining { reason, connections: connections as u64, requests: requests as u64 };
         self.handle.events.emit(&event);
@@ -202,8 +206,13 @@ impl Engine {
         let joined = tokio::task::spawn_blocking(move || plane.stop()).await;
         stop_control.send_replace(true);
         let _ = (control_task.await, joined);
-        let dropped = tokio::task::spawn_blocking(move || handle.log.flush_and_stop(LOG_FLUSH_MAX)).await;
-        drop(dropped);
+        let flush = move || {
+            handle.log.flush_and_stop(LOG_FLUSH_MAX);
+            // Last, because the log's own end may be an event.
+            handle.events.flush(EVENTS_FLUSH_MAX);
+        };
+        // A panic in it has been reported where it happened.
+        let _ = tokio::task::spawn_blocking(flush).await;
     }
 }
 

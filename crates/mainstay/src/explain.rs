@@ -6,6 +6,7 @@ use mainstay_config::checked::Checked;
 use mainstay_core::units::{show_date, show_duration, show_size};
 use mainstay_policy::route::{Lookup, canonical_path};
 use mainstay_policy::version::{Decision, decide};
+use mainstay_proxy::admit::route::not_found;
 use mainstay_telemetry::Registry;
 use serde_json::{Map, Value, json};
 
@@ -107,10 +108,17 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
     }
     let (route, params) = match snapshot.router.find(host, &path, asked.method) {
         Lookup::Found { value, params } => (value, params),
+        Lookup::MethodNotAllowed { allow } if asked.method == "OPTIONS" => {
+            said.step("route", format!("204, answered by the engine: this path takes {allow}"));
+            return Ok(said);
+        }
         Lookup::MethodNotAllowed { allow } => {
             return Ok(said.refuse("route", 405, "method_not_allowed", &format!("this path takes {allow}")));
         }
-        Lookup::NotFound => return Ok(said.refuse("route", 404, "not_found", "no operation matches")),
+        Lookup::NotFound => {
+            let problem = not_found(&snapshot, &path);
+            return Ok(said.refuse("route", problem.code.status(), problem.code.code(), &problem.detail));
+        }
     };
     let names = &route.names;
     said.step("route", format!("{} {} {} ({})", names.api, names.version, names.operation, names.route));

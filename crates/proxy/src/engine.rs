@@ -71,6 +71,7 @@ impl DataPlane {
             per_client: Default::default(),
             draining: watch::Sender::new(false),
             is_draining: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
             callers: Default::default(),
             events,
             clock,
@@ -100,6 +101,11 @@ impl DataPlane {
     /// Serves another configuration from the next request on.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         self.shared.snapshot.store(snapshot);
+    }
+
+    /// Says to load balancers that the engine will drain soon; serves as before.
+    pub fn leave(&self) {
+        self.shared.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// Takes no new connections and asks those there are to end after what runs.

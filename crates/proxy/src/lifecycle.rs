@@ -158,7 +158,7 @@ fn admit_one(cx: &RequestCx) -> Result<(), Problem> {
 }
 
 fn health(cx: &RequestCx) -> Response<OutBody> {
-    let (status, text) = if cx.worker.is_draining() {
+    let (status, text) = if cx.worker.shared.is_leaving.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ok\n")

@@ -45,6 +45,8 @@ pub struct EngineShared {
     pub draining: watch::Sender<bool>,
     /// The same for code that cannot wait.
     pub is_draining: AtomicBool,
+    /// Set before draining begins: `server.health_path` tells load balancers to look elsewhere.
+    pub is_leaving: AtomicBool,
     /// Callers of deprecated versions.
     pub callers: CallerCounts,
     /// Operational events.

@@ -1,16 +1,18 @@
 //! Commands that ask a running engine over its admin API.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::{Method, StatusCode};
 use mainstay_config::Options;
+use mainstay_config::checked::Control;
 use mainstay_control::client::{AdminAddress, call, path_segment};
 use mainstay_control::token::Token;
 use mainstay_core::clock::Clock;
 use serde_json::Value;
 
 use super::{Common, NO, NOT_REACHABLE, OutputFormat, complain, say};
+use crate::last_good;
 
 /// Where a running engine is and what opens it.
 struct Admin {
@@ -30,21 +32,9 @@ fn admin(common: &Common) -> Result<Admin, u8> {
         (Some(url), Some(file)) => (AdminAddress::parse(url).map_err(|e| usage(&e))?, file.clone()),
         (Some(_), None) => return Err(usage(&"--admin needs --token-file")),
         (None, token_file) => {
-            let options = Options {
-                now_s: Clock::System.now().seconds(),
-                allow_missing_env: true,
-                ..Options::default()
-            };
-            let outcome = mainstay_config::load(&common.config, &options);
-            let Some(checked) = outcome.checked else {
-                complain(&mainstay_config::render_text(&outcome.problems));
-                complain(
-                    "mainstay: the configuration does not tell where the engine is; use --admin and --token-file\n",
-                );
-                return Err(2);
-            };
-            let address = AdminAddress::of(checked.control.listen).map_err(|e| usage(&e))?;
-            (address, token_file.clone().unwrap_or(checked.control.token_file))
+            let control = configured_control(&common.config)?;
+            let address = AdminAddress::of(control.listen).map_err(|e| usage(&e))?;
+            (address, token_file.clone().unwrap_or(control.token_file))
         }
     };
     let token = Token::load(&token_file).map_err(|error| {
@@ -52,6 +42,23 @@ fn admin(common: &Common) -> Result<Admin, u8> {
         NOT_REACHABLE
     })?;
     Ok(Admin { address, token })
+}
+
+/// Where the file says that the engine is. A file that has just been spoilt must not hide an engine that runs: then the
+/// last good configuration says it.
+fn configured_control(config: &Path) -> Result<Control, u8> {
+    let options =
+        Options { now_s: Clock::System.now().seconds(), allow_missing_env: true, ..Options::default() };
+    let outcome = mainstay_config::load(config, &options);
+    if let Some(checked) = outcome.checked {
+        return Ok(checked.control);
+    }
+    if let Ok(Some(last)) = last_good::load(&last_good::path_for(config)) {
+        return Ok(last.checked.control);
+    }
+    complain(&mainstay_config::render_text(&outcome.problems));
+    complain("mainstay: the configuration does not tell where the engine is; use --admin and --token-file\n");
+    Err(2)
 }
 
 fn ask(common: &Common, method: Method, path: &str) -> Answer {

@@ -17,7 +17,7 @@ const NO: u8 = 1;
 /// The engine cannot be reached.
 const NOT_REACHABLE: u8 = 3;
 
-/// An API engine: retries safely, limits fairly, retires versions on a published date.
+/// An API engine: finishes what has begun, sends nothing twice, retires versions on a published date.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, max_term_width = 100)]
 struct Cli {

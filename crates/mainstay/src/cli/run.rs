@@ -12,6 +12,7 @@ use crate::demo::Demo;
 /// Runs the engine until it is told to end.
 pub(super) fn run(common: &Common) -> u8 {
     on_control_runtime(async {
+        let Some(signals) = Signals::install() else { return NO };
         let loaded = match load_for_start(common.config.clone(), Clock::System) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -26,24 +27,25 @@ pub(super) fn run(common: &Common) -> u8 {
         let engine = match Engine::start(loaded.start).await {
             Ok(engine) => engine,
             Err(error) => {
-                complain(&format!("mainstay: {error}\n"));
+                complain(&format!("mainstay: {}: {error}\n", common.config.display()));
                 return NO;
             }
         };
         if engine.token_created {
             complain(&format!("mainstay: the admin token is in {}\n", token_file.display()));
         }
-        until_told(engine, std::future::pending()).await
+        signals.end(engine).await
     })
 }
 
 /// Runs the demo until it is told to end.
 pub(super) fn demo(traffic: bool) -> u8 {
     on_control_runtime(async move {
+        let Some(signals) = Signals::install() else { return NO };
         match Demo::start(traffic).await {
             Ok((demo, engine)) => {
                 say(&demo.introduction(&engine));
-                let code = until_told(engine, std::future::pending()).await;
+                let code = signals.end(engine).await;
                 say(&demo.stop().await);
                 code
             }
@@ -59,7 +61,12 @@ pub(super) fn demo(traffic: bool) -> u8 {
 fn on_control_runtime(work: impl Future<Output = u8>) -> u8 {
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(4).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // After a second signal a flush may still wait for an output that takes nothing.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             complain(&format!("mainstay: cannot start: {error}\n"));
             NO
@@ -67,40 +74,47 @@ fn on_control_runtime(work: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// Waits for signals. A first SIGTERM or SIGINT drains; a second one ends at once.
-async fn until_told(engine: Engine, also: impl Future<Output = ()>) -> u8 {
-    let signals = || -> std::io::Result<[Signal; 3]> {
-        Ok([
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        ])
-    };
-    let [mut hangup, mut terminate, mut interrupt] = match signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            complain(&format!("mainstay: cannot listen for signals: {error}\n"));
-            engine.stop().await;
-            return NO;
-        }
-    };
-    tokio::pin!(also);
-    let reason = loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                engine.handle.log.reopen();
-                if let Err(problems) = engine.handle.reload_now().await {
-                    complain(&mainstay_config::render_text(&problems));
-                }
+/// The signals that an engine listens to, from before it starts: one that comes early waits, instead of killing.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Option<Self> {
+        let install = || -> std::io::Result<Self> {
+            Ok(Self {
+                hangup: signal(SignalKind::hangup())?,
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        };
+        install()
+            .inspect_err(|error| complain(&format!("mainstay: cannot listen for signals: {error}\n")))
+            .ok()
+    }
+
+    /// Reloads on SIGHUP. A first SIGTERM or SIGINT drains, a second one ends at once.
+    async fn end(mut self, engine: Engine) -> u8 {
+        let reason = loop {
+            tokio::select! {
+                _ = self.hangup.recv() => reload(&engine).await,
+                _ = self.terminate.recv() => break "SIGTERM",
+                _ = self.interrupt.recv() => break "SIGINT",
             }
-            _ = terminate.recv() => break "SIGTERM",
-            _ = interrupt.recv() => break "SIGINT",
-            () = &mut also => break "done",
+        };
+        tokio::select! {
+            drained = engine.shut_down(reason) => if drained { 0 } else { NO },
+            _ = self.terminate.recv() => 128 + 15,
+            _ = self.interrupt.recv() => 128 + 2,
         }
-    };
-    tokio::select! {
-        drained = engine.shut_down(reason) => if drained { 0 } else { NO },
-        _ = terminate.recv() => 128 + 15,
-        _ = interrupt.recv() => 128 + 2,
+    }
+}
+
+async fn reload(engine: &Engine) {
+    engine.handle.log.reopen();
+    if let Err(problems) = engine.handle.reload_now().await {
+        complain(&mainstay_config::render_text(&problems));
     }
 }

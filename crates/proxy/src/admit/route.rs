@@ -108,7 +108,8 @@ fn preflight<'a>(
     }
 }
 
-fn not_found(snapshot: &Snapshot, path: &str) -> Problem {
+/// Why nothing is served at a path: no such version where the api has others, or no such operation.
+pub fn not_found(snapshot: &Snapshot, path: &str) -> Problem {
     for prefix in &snapshot.version_prefixes {
         let Some(rest) = path.strip_prefix(&*prefix.base) else { continue };
         let asked = rest.split('/').next().unwrap_or_default();

@@ -122,6 +122,8 @@ events! {
     Started "started" Info "The engine serves." {
         /// The addresses, separated by blanks.
         listen: &'a str,
+        /// The address of the control listener.
+        control: &'a str,
         /// The digest of the configuration.
         config: &'a str,
         /// Threads of the data plane.

@@ -1,0 +1,10 @@
+//! The engine as a process: the real binary, started, asked, signalled and stopped as an operator would, and the documents
+//! that tell operators how.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+mod admin;
+mod commands;
+mod lifecycle;
+mod reload;
+mod run;
