@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use mainstay_config::Published;
@@ -24,6 +25,16 @@ use crate::reload::Loader;
 
 /// Ports that are tried first.
 const PORTS: Ports = Ports { engine: 8080, control: 9090, services: [9001, 9002] };
+/// A free port may be taken by somebody else before it is used; then another is looked for.
+const STARTS_MAX: usize = 5;
+/// What the commands to try show, in their order.
+const TO_TRY: [&str; 5] = [
+    "an old version, which says in its answer until when it lives",
+    "a payment, made in the new version",
+    "a stream of events, passed on as they come",
+    "a path that does not exist: a problem that says what to do",
+    "a method that is not served there",
+];
 /// Requests per second of `--traffic`.
 const TRAFFIC_PER_S: u32 = 20;
 const DAY_S: i64 = 86_400;
@@ -67,26 +78,9 @@ impl Demo {
             services.push(start_service(&ledger, port, name)?);
         }
         let folder = tempfile::Builder::new().prefix("mainstay-demo-").tempdir()?;
-        let now = Clock::System.now().seconds();
-        let text = configuration(&services, free_port(PORTS.engine)?, free_port(PORTS.control)?, now);
         std::fs::write(folder.path().join("payments-v1.yaml"), mainstay_payments::OPENAPI_V1)?;
         std::fs::write(folder.path().join("payments-v2.yaml"), mainstay_payments::OPENAPI_V2)?;
-        let path = folder.path().join("mainstay.yaml");
-        std::fs::write(&path, text)?;
-        let loader = Loader::new(path);
-        let outcome = loader.load(&Published::default(), Clock::System.now());
-        let Some(checked) = outcome.checked else {
-            return Err(DemoError::Configuration(mainstay_config::render_text(&outcome.problems)));
-        };
-        let engine = Engine::start(Start {
-            checked,
-            published: Published::default(),
-            loader: Some(loader),
-            clock: Clock::System,
-            events: Output::Stderr,
-            fell_back: None,
-        })
-        .await?;
+        let engine = start_engine(&folder.path().join("mainstay.yaml"), &services).await?;
         let traffic = with_traffic.then(|| {
             let (stop, stopped) = watch::channel(false);
             (tokio::spawn(traffic::run(engine.listen[0], TRAFFIC_PER_S, stopped)), stop)
@@ -105,10 +99,10 @@ impl Demo {
         let _ = writeln!(text, "  control            http://{}  (/metrics, /readyz)", engine.control);
         let _ = writeln!(text, "  configuration      {}", self.folder.path().join("mainstay.yaml").display());
         text.push_str("\nTry:\n\n");
-        for command in sample_curl(address) {
-            let _ = writeln!(text, "  {command}");
+        for (what, command) in TO_TRY.into_iter().zip(sample_curl(address)) {
+            let _ = writeln!(text, "  # {what}\n  {command}\n");
         }
-        let _ = writeln!(text, "\nThe access log (one line a request) goes to this terminal.");
+        let _ = writeln!(text, "The access log (one line a request) goes to this terminal.");
         if self.traffic.is_some() {
             let _ = writeln!(text, "Traffic: {TRAFFIC_PER_S} requests a second.");
         }
@@ -116,20 +110,49 @@ impl Demo {
         text
     }
 
-    /// Stops the service and says what the traffic saw.
-    pub async fn stop(self) -> String {
-        let mut text = String::new();
-        if let Some((task, stop)) = self.traffic {
-            stop.send_replace(true);
-            if let Ok(summary) = task.await {
-                let _ = writeln!(text, "traffic: {} requests, {} answered", summary.sent, summary.answered());
-            }
+    /// Ends the traffic, if there is any, and says what it saw.
+    pub async fn stop_traffic(&mut self) -> String {
+        let Some((task, stop)) = self.traffic.take() else { return String::new() };
+        stop.send_replace(true);
+        match task.await {
+            Ok(summary) => format!("traffic: {} requests, {} answered\n", summary.sent, summary.answered()),
+            Err(_panicked) => String::new(),
         }
+    }
+
+    /// Stops the payments service.
+    pub async fn stop_services(self) {
         for service in self.services {
             service.stop().await;
         }
-        text.push_str("stopped\n");
-        text
+    }
+}
+
+async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoError> {
+    let mut starts = 0;
+    loop {
+        starts += 1;
+        let now = Clock::System.now();
+        let text =
+            configuration(services, free_port(PORTS.engine)?, free_port(PORTS.control)?, now.seconds());
+        std::fs::write(path, text)?;
+        let loader = Loader::new(path.to_owned());
+        let outcome = loader.load(&Published::default(), now);
+        let Some(checked) = outcome.checked else {
+            return Err(DemoError::Configuration(mainstay_config::render_text(&outcome.problems)));
+        };
+        let start = Start {
+            checked,
+            published: Published::default(),
+            loader: Some(loader),
+            clock: Clock::System,
+            events: Output::Stderr,
+            fell_back: None,
+        };
+        match Engine::start(start).await {
+            Err(StartError::Bind { .. }) if starts < STARTS_MAX => {}
+            started => return Ok(started?),
+        }
     }
 }
 
@@ -142,7 +165,7 @@ fn start_service(ledger: &Arc<Ledger>, port: u16, name: &str) -> io::Result<Runn
         .or_else(|_taken| Service::start(Arc::clone(ledger), local(0), name))
 }
 
-/// The port, or a free one. Somebody else may take it between here and its use; then the start says so.
+/// The port, or a free one.
 fn free_port(wanted: u16) -> io::Result<u16> {
     let probe =
         std::net::TcpListener::bind(local(wanted)).or_else(|_taken| std::net::TcpListener::bind(local(0)))?;

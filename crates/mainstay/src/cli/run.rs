@@ -12,7 +12,7 @@ use crate::demo::Demo;
 /// Runs the engine until it is told to end.
 pub(super) fn run(common: &Common) -> u8 {
     on_control_runtime(async {
-        let Some(signals) = Signals::install() else { return NO };
+        let Some(mut signals) = Signals::install() else { return NO };
         let loaded = match load_for_start(common.config.clone(), Clock::System) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -34,20 +34,28 @@ pub(super) fn run(common: &Common) -> u8 {
         if engine.token_created {
             complain(&format!("mainstay: the admin token is in {}\n", token_file.display()));
         }
-        signals.end(engine).await
+        let reason = signals.wait(&engine).await;
+        signals.finish(engine.shut_down(reason)).await
     })
 }
 
 /// Runs the demo until it is told to end.
 pub(super) fn demo(traffic: bool) -> u8 {
     on_control_runtime(async move {
-        let Some(signals) = Signals::install() else { return NO };
+        let Some(mut signals) = Signals::install() else { return NO };
         match Demo::start(traffic).await {
-            Ok((demo, engine)) => {
+            Ok((mut demo, engine)) => {
                 say(&demo.introduction(&engine));
-                let code = signals.end(engine).await;
-                say(&demo.stop().await);
-                code
+                let reason = signals.wait(&engine).await;
+                // First those who ask, then the engine, then those who answer: so nobody is left without an answer.
+                let ending = async {
+                    say(&demo.stop_traffic().await);
+                    let drained = engine.shut_down(reason).await;
+                    demo.stop_services().await;
+                    say("stopped\n");
+                    drained
+                };
+                signals.finish(ending).await
             }
             Err(error) => {
                 complain(&format!("mainstay demo: {error}\n"));
@@ -95,17 +103,21 @@ impl Signals {
             .ok()
     }
 
-    /// Reloads on SIGHUP. A first SIGTERM or SIGINT drains, a second one ends at once.
-    async fn end(mut self, engine: Engine) -> u8 {
-        let reason = loop {
+    /// Reloads on SIGHUP, until SIGTERM or SIGINT says that it is time to end.
+    async fn wait(&mut self, engine: &Engine) -> &'static str {
+        loop {
             tokio::select! {
-                _ = self.hangup.recv() => reload(&engine).await,
-                _ = self.terminate.recv() => break "SIGTERM",
-                _ = self.interrupt.recv() => break "SIGINT",
+                _ = self.hangup.recv() => reload(engine).await,
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
             }
-        };
+        }
+    }
+
+    /// Lets the end take its time; a second signal ends at once.
+    async fn finish(&mut self, ending: impl Future<Output = bool>) -> u8 {
         tokio::select! {
-            drained = engine.shut_down(reason) => if drained { 0 } else { NO },
+            drained = ending => if drained { 0 } else { NO },
             _ = self.terminate.recv() => 128 + 15,
             _ = self.interrupt.recv() => 128 + 2,
         }

@@ -5,6 +5,8 @@
 
 mod admin;
 mod commands;
+mod demo;
+mod examples;
 mod lifecycle;
 mod reload;
 mod run;

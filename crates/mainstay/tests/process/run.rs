@@ -160,6 +160,12 @@ impl Process {
         self.err.text()
     }
 
+    /// Waits for a text on standard output.
+    #[track_caller]
+    pub(crate) fn out_until<T>(&self, found: impl Fn(&str) -> Option<T>) -> T {
+        self.out.until(found)
+    }
+
     /// True once it serves, false when it has ended instead.
     #[track_caller]
     pub(crate) fn started(&mut self) -> bool {
