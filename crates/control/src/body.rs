@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use mainstay_core::ProblemCode;
 
 use crate::limits::{BODY_BYTES_MAX, DISCARD_BYTES_MAX};
-use crate::problem::{Code, Refusal};
+use crate::problem::Refusal;
 
 /// The whole body. One over the limit is read a little further and dropped, so that the client, which usually reads
 /// only after it has written, sees the answer; a client that waits for `100 Continue` is answered at once.
@@ -31,9 +31,9 @@ pub(crate) async fn read(mut body: Incoming, waits_for_continue: bool) -> Result
 }
 
 fn too_large() -> Refusal {
-    Refusal::new(Code::Shared(ProblemCode::BodyTooLarge), "The body of an admin request may have 64 KiB.")
+    Refusal::new(ProblemCode::BodyTooLarge, "The body of an admin request may have 64 KiB.")
 }
 
 fn malformed() -> Refusal {
-    Refusal::new(Code::Shared(ProblemCode::MalformedRequest), "The body ended early or is malformed.")
+    Refusal::new(ProblemCode::MalformedRequest, "The body ended early or is malformed.")
 }

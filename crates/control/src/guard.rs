@@ -10,7 +10,7 @@ use http::{HeaderMap, Uri};
 use mainstay_core::ProblemCode;
 
 use crate::loopback;
-use crate::problem::{Code, Refusal};
+use crate::problem::Refusal;
 use crate::token::Token;
 
 /// Refuses a request that was not addressed to this machine. The port is not compared: behind a tunnel it differs.
@@ -25,7 +25,7 @@ pub(crate) fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> 
         let (name, _) = loopback::split(authority).ok_or_else(bad_host)?;
         if loopback::host(name).is_none() {
             let detail = "The Host header does not name the loopback address of this listener.";
-            return Err(Refusal::new(Code::Misdirected, detail));
+            return Err(Refusal::new(ProblemCode::Misdirected, detail));
         }
     }
     Ok(())
@@ -37,7 +37,7 @@ pub(crate) fn check_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal
     let admin = path == "/admin" || path.starts_with("/admin/");
     if admin && headers.contains_key(ORIGIN) {
         let detail = "The request carries an Origin header, so a web page sent it.";
-        return Err(Refusal::new(Code::OriginRefused, detail));
+        return Err(Refusal::new(ProblemCode::OriginRefused, detail));
     }
     Ok(())
 }
@@ -47,7 +47,7 @@ pub(crate) fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Refu
     let missing = |detail| Refusal::unauthenticated(detail, "Bearer realm=\"mainstay\"");
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
-        (None, _) => return Err(missing("The request carries no Authorization header.")),
+        (None, _) => return Err(missing("The request carries no Authorization header. Send the line in the file that control.token_file names as 'Bearer TOKEN'.")),
         (Some(_), Some(_)) => return Err(missing("The request carries more than one Authorization header.")),
         (Some(value), None) => value.as_bytes(),
     };
@@ -67,5 +67,5 @@ pub(crate) fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Refu
 
 fn bad_host() -> Refusal {
     let detail = "The request needs exactly one well-formed Host header.";
-    Refusal::new(Code::Shared(ProblemCode::BadHost), detail)
+    Refusal::new(ProblemCode::BadHost, detail)
 }

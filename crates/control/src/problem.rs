@@ -17,84 +17,28 @@ use serde_json::Value;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The code of a refusal: one of the engine's table, or one that only the control side has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
-    Shared(ProblemCode),
-    Unauthenticated,
-    OriginRefused,
-    Misdirected,
-    ConfigurationRefused,
-}
-
-impl Code {
-    /// Every code that this crate can answer with.
-    #[cfg(test)]
-    pub(crate) const ALL: &'static [Self] = &[
-        Self::Shared(ProblemCode::MalformedRequest),
-        Self::Shared(ProblemCode::BadHost),
-        Self::Unauthenticated,
-        Self::OriginRefused,
-        Self::Shared(ProblemCode::NotFound),
-        Self::Shared(ProblemCode::MethodNotAllowed),
-        Self::Shared(ProblemCode::RequestTimeout),
-        Self::Shared(ProblemCode::BodyTooLarge),
-        Self::Misdirected,
-        Self::ConfigurationRefused,
-        Self::Shared(ProblemCode::Internal),
-        Self::Shared(ProblemCode::Overloaded),
-        Self::Shared(ProblemCode::DeadlineExceeded),
-    ];
-
-    pub(crate) const fn code(self) -> &'static str {
-        match self {
-            Self::Shared(shared) => shared.code(),
-            Self::Unauthenticated => "unauthenticated",
-            Self::OriginRefused => "origin_refused",
-            Self::Misdirected => "misdirected",
-            Self::ConfigurationRefused => "configuration_refused",
-        }
-    }
-
-    const fn status(self) -> u16 {
-        match self {
-            Self::Shared(shared) => shared.status(),
-            Self::Unauthenticated => 401,
-            Self::OriginRefused => 403,
-            Self::Misdirected => 421,
-            Self::ConfigurationRefused => 422,
-        }
-    }
-
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Shared(shared) => shared.title(),
-            Self::Unauthenticated => "The admin token is missing or wrong",
-            Self::OriginRefused => "The admin API does not serve web pages of other origins",
-            Self::Misdirected => "This host is not served here",
-            Self::ConfigurationRefused => "The configuration was not taken over",
-        }
-    }
-
-    const fn help(self) -> &'static str {
-        match self {
-            Self::Shared(shared) => shared.help(),
-            Self::Unauthenticated => {
-                "Send the line in the file that control.token_file names as 'Authorization: Bearer TOKEN'."
-            }
-            Self::OriginRefused => "Call from a program or the command line; they send no Origin header.",
-            Self::Misdirected => "Use the listener's loopback address or the name localhost.",
-            Self::ConfigurationRefused => {
-                "Correct what 'problems' names and reload again; the configuration before it goes on serving."
-            }
-        }
-    }
-}
+/// Every code that this crate answers with.
+#[cfg(test)]
+pub(crate) const CODES: &[ProblemCode] = &[
+    ProblemCode::MalformedRequest,
+    ProblemCode::BadHost,
+    ProblemCode::Unauthenticated,
+    ProblemCode::OriginRefused,
+    ProblemCode::NotFound,
+    ProblemCode::MethodNotAllowed,
+    ProblemCode::RequestTimeout,
+    ProblemCode::BodyTooLarge,
+    ProblemCode::Misdirected,
+    ProblemCode::ConfigurationRefused,
+    ProblemCode::Internal,
+    ProblemCode::Overloaded,
+    ProblemCode::DeadlineExceeded,
+];
 
 /// One occurrence of a problem on the control side.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
-    pub(crate) code: Code,
+    pub(crate) code: ProblemCode,
     pub(crate) detail: Cow<'static, str>,
     retry_after_s: Option<u32>,
     challenge: Option<&'static str>,
@@ -102,43 +46,43 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), retry_after_s: None, challenge: None, problems: None }
     }
 
     /// 401 with the challenge that RFC 6750, section 3 asks for.
     pub(crate) fn unauthenticated(detail: &'static str, challenge: &'static str) -> Self {
-        Self { challenge: Some(challenge), ..Self::new(Code::Unauthenticated, detail) }
+        Self { challenge: Some(challenge), ..Self::new(ProblemCode::Unauthenticated, detail) }
     }
 
     /// A fault of the engine; `detail` says which without what it was about.
     pub(crate) fn internal(detail: &'static str) -> Self {
-        Self::new(Code::Shared(ProblemCode::Internal), detail)
+        Self::new(ProblemCode::Internal, detail)
     }
 
     /// 503 that passes by itself.
     pub(crate) fn busy(detail: &'static str, retry_after_s: u32) -> Self {
-        let code = Code::Shared(ProblemCode::Overloaded);
+        let code = ProblemCode::Overloaded;
         Self { retry_after_s: Some(retry_after_s), ..Self::new(code, detail) }
     }
 
     /// 422 with the problems as `mainstay check` reports them.
     pub(crate) fn configuration(problems: Value) -> Self {
         let detail = "Nothing was changed: the configuration has problems.";
-        Self { problems: Some(Box::new(problems)), ..Self::new(Code::ConfigurationRefused, detail) }
+        Self { problems: Some(Box::new(problems)), ..Self::new(ProblemCode::ConfigurationRefused, detail) }
     }
 
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn render(&self, request_id: &str) -> Vec<u8> {
+    fn render(&self, type_base: &str, request_id: &str) -> Vec<u8> {
         let document = Document {
-            r#type: format!("urn:mainstay:error:{}", self.code.code()),
+            r#type: format!("{type_base}{}", self.code.code()),
             title: self.code.title(),
             status: self.code.status(),
             detail: &self.detail,
-            instance: format!("urn:uuid:{request_id}"),
+            instance: format!("urn:mainstay:request:{request_id}"),
             code: self.code.code(),
             request_id,
             help: self.code.help(),
@@ -174,10 +118,11 @@ struct Document<'a> {
 }
 
 /// What every response gets on its way out: the body of a refusal, the request id, and the headers that keep
-/// browsers and caches from doing anything with it.
-pub(crate) fn finish(mut response: Response, request_id: &str) -> Response {
+/// browsers and caches from doing anything with it. `type_base` and a code make the URL of a problem's type; it is
+/// asked for only where there is a problem.
+pub(crate) fn finish(mut response: Response, request_id: &str, type_base: impl FnOnce() -> String) -> Response {
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        let body = refusal.render(request_id);
+        let body = refusal.render(&type_base(), request_id);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         // The router has noted the length of the empty body that a refusal travels with.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::guard;
-use crate::problem::{Code, Refusal};
+use crate::problem::Refusal;
 use crate::token::Token;
 
 /// The description of this API.
@@ -31,7 +31,7 @@ const REQUEST_ID_LENGTH_MAX: usize = 256;
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
-    engine: Arc<dyn Engine>,
+    pub(crate) engine: Arc<dyn Engine>,
     token: Arc<Token>,
     /// One reload at a time: they go on when the client leaves, so connections do not bound them.
     reloading: Arc<Semaphore>,
@@ -113,7 +113,7 @@ async fn not_found() -> Refusal {
 
 async fn method_not_allowed() -> Refusal {
     let detail = "This path is served with the methods in the Allow header.";
-    Refusal::new(Code::Shared(ProblemCode::MethodNotAllowed), detail)
+    Refusal::new(ProblemCode::MethodNotAllowed, detail)
 }
 
 async fn livez() -> Response {
@@ -209,5 +209,5 @@ fn parsed(json: &port::Json) -> Result<Value, Refusal> {
 }
 
 fn no_such(detail: &'static str) -> Refusal {
-    Refusal::new(Code::Shared(ProblemCode::NotFound), detail)
+    Refusal::new(ProblemCode::NotFound, detail)
 }

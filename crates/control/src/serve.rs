@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
-use crate::problem::{Code, Refusal, finish};
+use crate::problem::{Refusal, finish};
 use crate::routes::{App, router};
 use crate::token::Token;
 use crate::{body, guard, loopback};
@@ -142,6 +142,7 @@ async fn drive(
 /// What stands before the router: the checks, the bounds and the shape of every answer.
 struct Front {
     limits: Limits,
+    engine: Arc<dyn Engine>,
     router: TowerToHyperService<Router>,
     random: Mutex<Random>,
     clock: Clock,
@@ -151,6 +152,7 @@ impl Front {
     fn new(limits: Limits, app: App) -> Self {
         Self {
             limits,
+            engine: Arc::clone(&app.engine),
             router: TowerToHyperService::new(router(app)),
             random: Mutex::new(Random::from_os()),
             clock: Clock::System,
@@ -160,7 +162,8 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response {
         let id = self.request_id();
         let response = self.admit(request).await.unwrap_or_else(IntoResponse::into_response);
-        finish(response, str::from_utf8(&id).unwrap_or_default())
+        let id = str::from_utf8(&id).unwrap_or_default();
+        finish(response, id, || self.engine.problem_type_base())
     }
 
     async fn admit(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
@@ -194,10 +197,10 @@ async fn caught(handler: impl Future<Output = Result<Response, Infallible>>) -> 
 }
 
 fn slow_body() -> Refusal {
-    Refusal::new(Code::Shared(ProblemCode::RequestTimeout), "The body did not arrive within 30 s.")
+    Refusal::new(ProblemCode::RequestTimeout, "The body did not arrive within 30 s.")
 }
 
 fn slow_answer() -> Refusal {
     let detail = "There was no answer within 30 s; a reload that had begun goes on.";
-    Refusal::new(Code::Shared(ProblemCode::DeadlineExceeded), detail)
+    Refusal::new(ProblemCode::DeadlineExceeded, detail)
 }

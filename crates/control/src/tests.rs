@@ -30,6 +30,8 @@ use crate::serve::serve_within;
 use crate::token::Token;
 
 const SECRET: &str = "test-token-0123456789abcdef0123456789";
+/// As a configuration with a portal has it.
+const TYPE_BASE: &str = "https://developer.example/errors/";
 /// Only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -138,6 +140,10 @@ impl Engine for Fake {
     fn readiness(&self) -> Readiness {
         self.readiness_asked.fetch_add(1, Ordering::SeqCst);
         Readiness { ready: !self.unready, notes: vec!["upstream payments: no endpoint answers".to_owned()] }
+    }
+
+    fn problem_type_base(&self) -> String {
+        TYPE_BASE.to_owned()
     }
 
     fn metrics(&self) -> String {
@@ -249,10 +255,10 @@ impl Answer {
         let body = self.json();
         assert_eq!(body["status"], self.status);
         let code = body["code"].as_str().unwrap();
-        assert_eq!(body["type"], format!("urn:mainstay:error:{code}"));
+        assert_eq!(body["type"], format!("{TYPE_BASE}{code}"));
         let id = body["request_id"].as_str().unwrap();
         assert_eq!(self.header("x-request-id"), Some(id));
-        assert_eq!(body["instance"], format!("urn:uuid:{id}"));
+        assert_eq!(body["instance"], format!("urn:mainstay:request:{id}"));
         for text in ["title", "detail", "help"] {
             assert!(!body[text].as_str().unwrap().is_empty(), "{text}: {body}");
         }

@@ -24,6 +24,8 @@ pub trait Engine: Send + Sync + 'static {
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>>;
     /// Whether the engine is ready, and what is wrong beside.
     fn readiness(&self) -> Readiness;
+    /// What comes before a problem's code in its `type`, as the data plane writes it.
+    fn problem_type_base(&self) -> String;
     /// The Prometheus text of all metrics.
     fn metrics(&self) -> String;
 }

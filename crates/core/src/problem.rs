@@ -48,6 +48,12 @@ problems! {
     /// Host is missing, doubled or malformed.
     BadHost "bad_host" 400 "The Host header is missing or malformed"
         "Send exactly one Host header (or :authority) with a host name and an optional port.";
+    /// No credentials where some are asked for. On the control listener: the admin token is missing or wrong.
+    Unauthenticated "unauthenticated" 401 "Credentials are missing or wrong"
+        "Send the credentials that WWW-Authenticate in the answer asks for.";
+    /// A web page of another origin called the admin API.
+    OriginRefused "origin_refused" 403 "Web pages of other origins are not served here"
+        "Call from a program or the command line; they send no Origin header.";
     /// No operation for this path.
     NotFound "not_found" 404 "No such resource"
         "Check the path against the API's documentation; a trailing slash counts.";
@@ -72,6 +78,12 @@ problems! {
     /// An Expect other than 100-continue.
     ExpectationFailed "expectation_failed" 417 "The expectation cannot be met"
         "Send the request without this Expect header.";
+    /// The request was meant for another host: on the control listener, for one that is not loopback.
+    Misdirected "misdirected" 421 "This host is not served here"
+        "Use a host name that this listener serves; for the control listener a loopback address or localhost.";
+    /// A reload was asked for, and the new configuration has problems.
+    ConfigurationRefused "configuration_refused" 422 "The configuration was not taken over"
+        "Correct what 'problems' names and reload again; the configuration before it goes on serving.";
     /// Too many or too large header fields.
     HeadersTooLarge "headers_too_large" 431 "The request headers are too large"
         "Send fewer or smaller header fields (often: cookies).";
@@ -111,7 +123,14 @@ problems! {
     /// No connection to the upstream became free in time.
     PoolExhausted "pool_exhausted" 503 "All connections to the service are busy"
         "Try again after Retry-After; nothing was sent to the service.";
-    /// The engine is shutting down.
+    /// The engine is shutting down, and this request's turn will not come before the end.
+    ///
+    /// A drain alone refuses nothing. A request on a connection that was open before is served and its answer says
+    /// `Connection: close` (HTTP/2: GOAWAY), because balancers go on sending until they have seen the drain, and a
+    /// refusal would turn each deployment into errors; new connections are refused by the kernel, and
+    /// `server.health_path` and `/readyz` are 503. The code is for what only a queue holds back: a request that
+    /// still waits in one when the time to drain is up, of which nothing has been sent. Until there is such a
+    /// queue, nothing is answered with it.
     Draining "draining" 503 "The gateway is shutting down"
         "Try again at once over a new connection; nothing was sent to the service.";
     /// No connection within the connect timeout.
@@ -157,6 +176,19 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a caller reads about the codes says what the engine answers.
+    #[test]
+    fn the_guide_has_the_table() {
+        let rows: String = ProblemCode::ALL
+            .iter()
+            .map(|p| format!("| {} | `{}` | {}. {} |\n", p.status(), p.code(), p.title(), p.help()))
+            .collect();
+        let guide = include_str!("../../../docs/guides/problems.md");
+        let table: String =
+            guide.split_inclusive('\n').filter(|l| l.starts_with("| 4") || l.starts_with("| 5")).collect();
+        assert!(table == rows, "docs/guides/problems.md needs these rows:\n{rows}");
+    }
 
     #[test]
     fn codes_are_unique_and_every_entry_helps() {

@@ -271,6 +271,10 @@ impl port::Engine for ControlSide {
         Readiness { ready: self.0.ready.load(Ordering::Relaxed), notes }
     }
 
+    fn problem_type_base(&self) -> String {
+        self.0.shared.snapshot.load().problem_type_base.to_string()
+    }
+
     fn metrics(&self) -> String {
         self.0.registry.render()
     }
