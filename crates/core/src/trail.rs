@@ -40,7 +40,7 @@ impl Stage {
     }
 }
 
-/// At most this many entries are kept for one request; the last one then says how many were left out.
+/// At most this many entries are kept for one request; the others are counted ([`Trail::left_out`]).
 pub const ENTRIES_MAX: usize = 32;
 
 /// What happened to a request, in order. Empty (and without an allocation) where everything was plain.
@@ -62,7 +62,18 @@ impl Trail {
 
     /// True when nothing out of the ordinary happened.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.left_out == 0
+    }
+
+    /// How many decisions came after the last one that was kept.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The same trail without its entries, for where there is no room for them: only their number is left.
+    #[must_use]
+    pub fn only_counted(&self) -> Self {
+        Self { entries: Vec::new(), left_out: self.entries.len() + self.left_out }
     }
 
     /// Each decision in order.
@@ -78,7 +89,8 @@ impl fmt::Display for Trail {
             write!(f, "{separator}{}: {reason}", stage.name())?;
         }
         if self.left_out > 0 {
-            write!(f, "; {} more", self.left_out)?;
+            let separator = if self.entries.is_empty() { "" } else { "; " };
+            write!(f, "{separator}{} more", self.left_out)?;
         }
         Ok(())
     }
@@ -95,6 +107,11 @@ mod tests {
             trail.add(Stage::Send, "again");
         }
         assert_eq!(trail.entries().count(), ENTRIES_MAX);
+        assert_eq!(trail.left_out(), 3);
         assert!(trail.to_string().ends_with("; 3 more"));
+        let counted = trail.only_counted();
+        assert_eq!((counted.entries().count(), counted.left_out()), (0, ENTRIES_MAX + 3));
+        assert!(!counted.is_empty() && Trail::default().only_counted().is_empty());
+        assert_eq!(counted.to_string(), format!("{} more", ENTRIES_MAX + 3));
     }
 }

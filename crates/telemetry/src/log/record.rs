@@ -339,11 +339,20 @@ impl Line for JsonLine<'_> {
         if !self.key(field) {
             return;
         }
-        for (index, (stage, reason)) in value.entries().enumerate() {
-            self.out.extend_from_slice(if index == 0 { b"[{\"stage\":" } else { b",{\"stage\":" });
+        let mut before = b'[';
+        for (stage, reason) in value.entries() {
+            self.out.push(before);
+            self.out.extend_from_slice(b"{\"stage\":");
             push_string(self.out, stage.name());
             self.out.extend_from_slice(b",\"reason\":");
             push_string(self.out, reason);
+            self.out.push(b'}');
+            before = b',';
+        }
+        if value.left_out() > 0 {
+            self.out.push(before);
+            self.out.extend_from_slice(b"{\"left_out\":");
+            push_u64(self.out, value.left_out() as u64);
             self.out.push(b'}');
         }
         self.out.push(b']');

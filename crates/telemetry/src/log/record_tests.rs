@@ -95,6 +95,26 @@ fn every_field_is_written_in_the_order_of_the_contract() {
     assert_eq!(names, FIELDS);
 }
 
+/// A trail is bounded, and whoever reads one that is full sees that it goes on.
+#[test]
+fn what_a_trail_left_out_is_counted_in_both_forms() {
+    let mut trail = Trail::default();
+    for _ in 0..mainstay_core::trail::ENTRIES_MAX + 5 {
+        trail.add(Stage::Send, "again");
+    }
+    let record = AccessRecord { trail: Some(&trail), ..AccessRecord::default() };
+    let check = |record: &AccessRecord<'_>, entries: usize, left_out: usize| {
+        let shown = parsed(record, &LogPlan::default())["trail"].as_array().unwrap().clone();
+        assert_eq!(shown.len(), entries + 1);
+        assert_eq!(shown[entries], json!({ "left_out": left_out }));
+        let text = line(record, &LogPlan::new::<&str>(LogFormat::Text, &[]).unwrap());
+        assert!(text.contains(&format!("{left_out} more\"")), "{text}");
+    };
+    check(&record, mainstay_core::trail::ENTRIES_MAX, 5);
+    let counted = trail.only_counted();
+    check(&AccessRecord { trail: Some(&counted), ..record }, 0, mainstay_core::trail::ENTRIES_MAX + 5);
+}
+
 #[test]
 fn text_has_the_same_and_forges_nothing() {
     let trail = trail();
