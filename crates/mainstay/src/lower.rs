@@ -290,3 +290,6 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
     let plan = LogPlan::new(format, &log.redact).map_err(|e| Defect(e.to_string()))?;
     Ok(plan.sample_success(log.sample_success))
 }
+
+#[cfg(test)]
+mod tests;
