@@ -6,4 +6,5 @@ mod body;
 mod change;
 mod edge;
 mod finish;
+mod identity;
 mod setup;
