@@ -9,6 +9,7 @@
 //! - Every refusal is a problem document made in the module `problem`; handlers only say which one.
 
 mod body;
+mod calls;
 pub mod client;
 mod guard;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::calls::Call;
 use crate::guard;
 use crate::problem::Refusal;
 use crate::token::Token;
@@ -131,17 +133,28 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 /// Runs to its end even if the client leaves or the request's time is up: half a reload helps nobody.
-async fn reload(State(app): State<App>) -> Result<Json<Loaded>, Refusal> {
+async fn reload(State(app): State<App>, Extension(call): Extension<Call>) -> Result<Json<Loaded>, Refusal> {
     let permit = app.reloading.acquire_owned().await;
-    let task = tokio::spawn(async move {
+    call.begin();
+    let work = tokio::spawn(async move {
         let result = app.engine.reload().await;
         drop(permit);
         result
     });
+    // A task of its own, because the work may panic and the caller may leave, and the call is told either way.
+    let task = tokio::spawn(async move {
+        let result = work.await;
+        call.ended(match &result {
+            Ok(Ok(_)) => "ok",
+            Ok(Err(_)) => ProblemCode::ConfigurationRefused.code(),
+            Err(_) => ProblemCode::Internal.code(),
+        });
+        result
+    });
     match task.await {
-        Ok(Ok(loaded)) => Ok(Json(loaded)),
-        Ok(Err(refused)) => Err(Refusal::configuration(parsed(&refused.problems)?)),
-        Err(_) => Err(Refusal::internal(
+        Ok(Ok(Ok(loaded))) => Ok(Json(loaded)),
+        Ok(Ok(Err(refused))) => Err(Refusal::configuration(parsed(&refused.problems)?)),
+        Ok(Err(_)) | Err(_) => Err(Refusal::internal(
             "The reload ended unexpectedly; GET /admin/v1/config says what serves now.",
         )),
     }

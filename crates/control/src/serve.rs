@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,11 +27,13 @@ use mainstay_core::ProblemCode;
 use mainstay_core::clock::Clock;
 use mainstay_core::port::Engine;
 use mainstay_core::random::{Random, uuid_v7};
+use mainstay_telemetry::EventLog;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::calls::Call;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
 use crate::problem::{Refusal, finish};
 use crate::routes::{App, router};
@@ -46,9 +49,10 @@ pub async fn serve(
     listener: TcpListener,
     token: Token,
     engine: Arc<dyn Engine>,
+    events: EventLog,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    serve_within(Limits::default(), listener, token, engine, shutdown).await
+    serve_within(Limits::default(), listener, token, engine, events, shutdown).await
 }
 
 pub(crate) async fn serve_within(
@@ -56,10 +60,11 @@ pub(crate) async fn serve_within(
     listener: TcpListener,
     token: Token,
     engine: Arc<dyn Engine>,
+    events: EventLog,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     loopback::require(listener.local_addr()?)?;
-    let front = Arc::new(Front::new(limits, App::new(engine, token)));
+    let front = Arc::new(Front::new(limits, App::new(engine, token), events));
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (close, closing) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -69,8 +74,8 @@ pub(crate) async fn serve_within(
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (stream, permit) = accept(&listener, &permits) => {
-                connections.spawn(drive(stream, permit, Arc::clone(&front), closing.clone()));
+            (stream, peer, permit) = accept(&listener, &permits) => {
+                connections.spawn(drive(stream, peer.ip(), permit, Arc::clone(&front), closing.clone()));
             }
         }
     }
@@ -85,13 +90,16 @@ pub(crate) async fn serve_within(
 }
 
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
     loop {
         if let Ok(permit) = Arc::clone(permits).acquire_owned().await
-            && let Ok((stream, _)) = listener.accept().await
+            && let Ok((stream, peer)) = listener.accept().await
         {
-            return (stream, permit);
+            return (stream, peer, permit);
         }
         // Out of descriptors, most likely: asking again at once would only spin.
         sleep(PAUSE_AFTER_FAILURE).await;
@@ -101,6 +109,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
 /// One connection from its accept to its end; the permit goes with it.
 async fn drive(
     stream: TcpStream,
+    caller: IpAddr,
     _permit: OwnedSemaphorePermit,
     front: Arc<Front>,
     mut closing: watch::Receiver<bool>,
@@ -112,7 +121,7 @@ async fn drive(
     let service = service_fn(|request| {
         began.notify_one();
         let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(front.answer(request).await) }
+        async move { Ok::<_, Infallible>(front.answer(request, caller).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -143,26 +152,35 @@ async fn drive(
 struct Front {
     limits: Limits,
     engine: Arc<dyn Engine>,
+    events: EventLog,
     router: TowerToHyperService<Router>,
     random: Mutex<Random>,
     clock: Clock,
 }
 
 impl Front {
-    fn new(limits: Limits, app: App) -> Self {
+    fn new(limits: Limits, app: App, events: EventLog) -> Self {
         Self {
             limits,
             engine: Arc::clone(&app.engine),
+            events,
             router: TowerToHyperService::new(router(app)),
             random: Mutex::new(Random::from_os()),
             clock: Clock::System,
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response {
+    async fn answer(&self, mut request: Request<Incoming>, caller: IpAddr) -> Response {
         let id = self.request_id();
-        let response = self.admit(request).await.unwrap_or_else(IntoResponse::into_response);
         let id = str::from_utf8(&id).unwrap_or_default();
+        let call = Call::of(request.method(), request.uri(), caller, id, &self.events);
+        if let Some(call) = &call {
+            request.extensions_mut().insert(call.clone());
+        }
+        let response = self.admit(request).await.unwrap_or_else(IntoResponse::into_response);
+        if let (Some(call), Some(refusal)) = (&call, response.extensions().get::<Refusal>()) {
+            call.refused(refusal.code.code());
+        }
         finish(response, id, || self.engine.problem_type_base())
     }
 

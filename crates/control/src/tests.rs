@@ -1,6 +1,7 @@
 //! The control side over real sockets on loopback, with an engine whose answers the test sets.
 
 mod bounds;
+mod calls;
 mod client;
 mod description;
 mod refusals;
@@ -9,6 +10,7 @@ mod surface;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use mainstay_core::port::{
     CallerReport, EndpointReport, Engine, Json, Loaded, PortFuture, Readiness, ReloadRefused, UpstreamReport,
     VersionReport,
 };
+use mainstay_telemetry::{EventClock, EventLog, Output, Registry};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -158,6 +161,8 @@ struct Server {
     engine: Arc<Fake>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<io::Result<()>>,
+    events: EventLog,
+    events_path: PathBuf,
     _folder: TempDir,
 }
 
@@ -177,15 +182,26 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let port: Arc<dyn Engine> = Arc::<Fake>::clone(&engine);
         let served = token.clone();
+        let events_path = folder.path().join("events.log");
+        let output = Output::File(events_path.clone());
+        let events = EventLog::start(output, &Registry::new(), EventClock::system()).unwrap();
+        let log = events.clone();
         let task = tokio::spawn(async move {
-            serve_within(limits, listener, served, port, async { drop(stopped.await) }).await
+            serve_within(limits, listener, served, port, log, async { drop(stopped.await) }).await
         });
-        Self { address, token, engine, stop: Some(stop), task, _folder: folder }
+        Self { address, token, engine, stop: Some(stop), task, events, events_path, _folder: folder }
     }
 
     /// Asks it to end; the task ends later.
     fn stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// The events so far.
+    fn events(&self) -> Vec<Value> {
+        assert!(self.events.flush(PATIENCE));
+        let text = std::fs::read_to_string(&self.events_path).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     async fn connect(&self) -> TcpStream {

@@ -141,11 +141,11 @@ impl Engine {
         let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
         let shared = Arc::clone(&plane.shared);
         report::observe(&registry, &shared);
-        let handle = Handle::new(checked, published, loader, registry, events, log, recent, shared);
+        let handle = Handle::new(checked, published, loader, registry, events.clone(), log, recent, shared);
         let (stop_control, stopped) = watch::channel(false);
         let control_task = tokio::spawn({
             let engine = Arc::new(ControlSide(Arc::clone(&handle)));
-            mainstay_control::serve(control_listener, token, engine, wait_for(stopped))
+            mainstay_control::serve(control_listener, token, engine, events, wait_for(stopped))
         });
         let engine = Self {
             handle,

@@ -10,11 +10,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Answer, Fake, Reload, SECRET, Server, head, soon};
+use mainstay_telemetry::{EventClock, EventLog, Output, Registry};
+
 use crate::ControlConfig;
 use crate::limits::Limits;
 
 const KEPT_OPEN: &str = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-const SHORT: Duration = Duration::from_millis(50);
+pub(super) const SHORT: Duration = Duration::from_millis(50);
 
 /// One answer on a connection that stays open.
 async fn exchange(stream: &mut TcpStream) -> Answer {
@@ -205,7 +207,8 @@ async fn the_listener_stays_on_loopback() {
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
     let token = Server::start(Fake::default()).await.token.clone();
-    let served = crate::serve(listener, token, Arc::new(Fake::default()), pending());
+    let events = EventLog::start(Output::None, &Registry::new(), EventClock::system()).unwrap();
+    let served = crate::serve(listener, token, Arc::new(Fake::default()), events, pending());
     assert_eq!(soon(served).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 
     let config = ControlConfig { listen: "127.0.0.1:0".parse().unwrap(), token_file: "unused".into() };

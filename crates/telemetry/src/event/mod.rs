@@ -143,6 +143,17 @@ events! {
         /// The first of them.
         first: &'a str,
     }
+    /// A call of the admin API that changes something, or would have.
+    AdminCall "admin_call" Info "A call of the admin API asked for a change." {
+        /// What was asked for, such as `POST /admin/v1/reload`: a path of the description, never the one that was sent.
+        call: &'a str,
+        /// The caller's address.
+        caller: IpAddr,
+        /// The request's id, as the caller has it.
+        request_id: &'a str,
+        /// `ok`, or the code of the problem that it was refused with.
+        result: &'a str,
+    }
     /// The engine started from the last good snapshot, because the configuration could not be used.
     LastGoodUsed "last_good_used" Error
         "The configuration cannot be used; the engine started from the last good one. Run `mainstay check`." {
@@ -262,11 +273,15 @@ events! {
         /// What went wrong.
         cause: &'a str,
     }
-    /// A worker's thread panicked.
-    WorkerPanicked "worker_panicked" Error "A worker has panicked; please report this." {
+    /// Code on a worker's thread panicked.
+    WorkerPanicked "worker_panicked" Error "Code on a worker has panicked; please report this." {
         /// Which worker, from 0.
         worker: u64,
-        /// The panic's message and place.
+        /// What ended by it: `request` (answered 500 `internal`), `task` (mostly a connection), or `worker`.
+        ended: &'a str,
+        /// The request's id, where it was one.
+        request_id: &'a str,
+        /// The panic's message. Its place is in the lines that the process writes to standard error.
         cause: &'a str,
     }
 }
