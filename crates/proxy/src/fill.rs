@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// Room that is made before each read.
 pub const READ_BYTES: usize = 8 * 1024;
@@ -15,7 +16,7 @@ pub const READ_BYTES_LARGE: usize = 64 * 1024;
 
 /// Reads once. A read that fills its room makes `room` larger for the next one.
 pub fn poll_fill(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     input: &mut BytesMut,
     room: &mut usize,
     cx: &mut Context<'_>,

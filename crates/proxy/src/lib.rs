@@ -21,4 +21,5 @@ pub mod metrics;
 pub mod plan;
 pub mod request;
 pub mod respond;
+pub mod stream;
 pub mod worker;

@@ -60,10 +60,11 @@ impl Noted {
             }
             self.coding = Some(transfer_coding(value)?);
         } else if *name == header::CONNECTION {
-            for option in tokens(value) {
-                self.close |= option.eq_ignore_ascii_case("close");
-                self.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
-                self.upgrade_option |= option.eq_ignore_ascii_case("upgrade");
+            // Nearly all say one of these two words, and nothing else.
+            match value {
+                b"keep-alive" => self.keep_alive = true,
+                b"close" => self.close = true,
+                _ => self.note_options(value),
             }
         } else if *name == header::UPGRADE {
             self.upgrade_field = true;
@@ -71,6 +72,14 @@ impl Noted {
             return Err("A field name is a look-alike of Content-Length or Transfer-Encoding.");
         }
         Ok(())
+    }
+
+    fn note_options(&mut self, value: &[u8]) {
+        for option in tokens(value) {
+            self.close |= option.eq_ignore_ascii_case("close");
+            self.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
+            self.upgrade_option |= option.eq_ignore_ascii_case("upgrade");
+        }
     }
 
     pub(crate) fn request(&self, method: &Method, http10: bool) -> Result<Framing, Refusal> {

@@ -40,11 +40,19 @@ impl Authority {
 
     /// The host alone, as it was sent, an IPv6 address with its brackets, a name without the dot at its end.
     pub fn host(&self) -> &str {
-        let text = self.0.as_str();
-        let host = text
-            .find(']')
-            .map_or_else(|| text.find(':').map_or(text, |colon| &text[..colon]), |bracket| &text[..=bracket]);
+        let bytes = self.as_bytes();
+        let end = |of: u8| bytes.iter().position(|byte| *byte == of);
+        let end = match bytes.first() {
+            Some(b'[') => end(b']').map(|bracket| bracket + 1),
+            _ => end(b':'),
+        };
+        let host = std::str::from_utf8(&bytes[..end.unwrap_or(bytes.len())]).unwrap_or_default();
         host.strip_suffix('.').unwrap_or(host)
+    }
+
+    /// Host and port as they were sent.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// The port, where one was given.

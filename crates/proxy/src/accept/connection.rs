@@ -16,10 +16,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use mainstay_core::clock::MonoMs;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::{h1, h2};
 use crate::plan::ServerPlan;
+use crate::stream::Stream;
 use crate::worker::{EngineShared, SWEEP_EVERY, Worker};
 
 /// What a connection is doing, as far as time limits are concerned.
@@ -237,7 +237,7 @@ impl Drop for ConnPermit {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends.
-pub async fn serve(conn: Rc<ConnCx>, mut stream: TcpStream) {
+pub async fn serve(conn: Rc<ConnCx>, mut stream: Stream) {
     let metrics = conn.worker.shared.metrics.connections(&conn.listener);
     let Some((is_h2, first)) = first_bytes(&conn, &mut stream).await else { return };
     let gauge = if is_h2 { metrics.h2 } else { metrics.h1 };
@@ -253,7 +253,7 @@ pub async fn serve(conn: Rc<ConnCx>, mut stream: TcpStream) {
 }
 
 /// Reads until it is clear which protocol this is. `None`: the connection ended or took too long.
-async fn first_bytes(conn: &Rc<ConnCx>, stream: &mut TcpStream) -> Option<(bool, BytesMut)> {
+async fn first_bytes(conn: &Rc<ConnCx>, stream: &mut Stream) -> Option<(bool, BytesMut)> {
     let mut first = BytesMut::new();
     poll_fn(|cx| {
         loop {

@@ -15,7 +15,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, Refusal, RequestHead, Side};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::connection::{ConnCx, Interrupt, Phase};
 use super::linger;
@@ -27,6 +26,7 @@ use crate::plan::ServerPlan;
 use crate::request::{BodyError, Piece, Request, RequestBody};
 use crate::respond::body::OutBody;
 use crate::respond::h1 as write;
+use crate::stream::Stream;
 
 /// Bytes that may wait behind a running request: the next requests of a client that pipelines.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
@@ -35,7 +35,7 @@ pub const WRITE_BYTES: usize = 64 * 1024;
 
 /// The socket with its buffers.
 pub struct H1Io {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     output: Vec<u8>,
     written: usize,
@@ -48,7 +48,7 @@ pub struct H1Io {
 
 impl H1Io {
     /// A connection whose first bytes have been read already.
-    pub fn new(stream: TcpStream, first: BytesMut) -> Self {
+    pub fn new(stream: Stream, first: BytesMut) -> Self {
         Self {
             stream,
             input: first,
@@ -97,12 +97,6 @@ impl H1Io {
         self.output.clear();
         self.written = 0;
         Poll::Ready(Ok(()))
-    }
-
-    /// Has the connection end with a reset, where its orderly end would look like the end of an answer.
-    fn end_with_reset(&self) {
-        // A failure means that the connection is gone already.
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// Gives the buffers back while nothing happens.
@@ -195,7 +189,7 @@ enum Next {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(conn: Rc<ConnCx>, stream: TcpStream, first: BytesMut) {
+pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
     let io = Rc::new(RefCell::new(H1Io::new(stream, first)));
     loop {
         let server = Rc::clone(&conn.worker.snapshot());
@@ -381,7 +375,7 @@ async fn write_answer(
         write_body(conn, io, &mut body, framing).await
     };
     if matches!(sent, Err(Broken::Body)) && framing == write::OutFraming::UntilClose {
-        io.borrow().end_with_reset();
+        io.borrow().stream.end_with_reset();
     }
     finish(cx.as_deref(), &mut body, &sent);
     drop(body);

@@ -19,13 +19,13 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_wire::Authority;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::connection::{ConnCx, Interrupt, Phase};
 use crate::fields::Seen;
 use crate::lifecycle;
 use crate::request::{Request, RequestBody};
 use crate::respond::body::OutBody;
+use crate::stream::Stream;
 
 /// Runs streams on this thread.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl<F: Future + 'static> Executor<F> for LocalExec {
 /// A stream of bytes, some of which have been read before.
 struct Rewound {
     first: Bytes,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl AsyncRead for Rewound {
@@ -118,7 +118,7 @@ impl Drop for StreamGuard {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(conn: Rc<ConnCx>, stream: TcpStream, first: BytesMut) {
+pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
     let snapshot = conn.worker.snapshot();
     let server = &snapshot.plan.server;
     let mut builder = http2::Builder::new(LocalExec);

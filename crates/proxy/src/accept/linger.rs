@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// What is discarded at the most.
 const BYTES_MAX: usize = 256 * 1024;
@@ -15,7 +16,7 @@ const BYTES_MAX: usize = 256 * 1024;
 const LASTS_MAX: Duration = Duration::from_secs(2);
 
 /// Shuts down the write side, discards what arrives, closes.
-pub async fn linger(mut stream: TcpStream) {
+pub async fn linger(mut stream: Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -134,7 +134,7 @@ fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, name: &Arc<st
             // A failure here means that the peer is gone already; the first read will tell.
             let _ = stream.set_nodelay(true);
             let conn = ConnCx::new(Rc::clone(worker), peer, Arc::clone(name), permit);
-            worker.spawn(connection::serve(conn, stream));
+            worker.spawn(connection::serve(conn, stream.into()));
         }
         Err(cap) => {
             let (counter, detail) = match cap {
@@ -154,7 +154,7 @@ fn refuse(worker: &Rc<Worker>, mut stream: TcpStream, detail: &'static str) {
     worker.spawn(async move {
         let _turn = turn;
         if stream.write_all(&answer).await.is_ok() {
-            linger::linger(stream).await;
+            linger::linger(stream.into()).await;
         }
     });
 }

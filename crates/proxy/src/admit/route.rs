@@ -79,7 +79,7 @@ fn method_not_allowed(allow: String) -> NotRouted {
 /// Host names are compared without regard to case; most come in lower case and are not copied.
 fn lower_host(request: &Request) -> Option<Cow<'_, str>> {
     let host = request.authority.as_ref()?.host();
-    let host = host.strip_suffix('.').unwrap_or(host);
+
     Some(if host.bytes().any(|b| b.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::EndpointShared;
+use crate::stream::Stream;
 
 /// Why there is no connection. In each case nothing was sent.
 #[derive(Debug)]
@@ -86,7 +87,10 @@ const EMFILE: i32 = 24;
 ///
 /// # Errors
 /// The last address's failure; see [`ConnectError`].
-pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<TcpStream, ConnectError> {
+pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<Stream, ConnectError> {
+    if let Some(dial) = &endpoint.dialer {
+        return dial().map(Stream::from).map_err(|error| ConnectError::from_io(&error));
+    }
     let until = Instant::now() + within;
     let addresses = match timeout_at(until, endpoint.addresses()).await {
         Ok(addresses) => addresses.map_err(ConnectError::Dns)?,
@@ -95,7 +99,7 @@ pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<TcpS
     let mut failure = ConnectError::Dns("the name has no address".into());
     for address in addresses {
         match timeout_at(until, connect_to(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok(stream.into()),
             Ok(Err(error)) => failure = ConnectError::from_io(&error),
             Err(_elapsed) => return Err(ConnectError::TimedOut),
         }

@@ -4,6 +4,7 @@
 //! are equal. Everything here is shared between threads, so everything here is an atomic or a lock that is
 //! never held across a wait.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use mainstay_telemetry::{Counter, Gauge, Histogram};
+use tokio::io::DuplexStream;
 use tokio::sync::{Semaphore, watch};
 
 /// An upstream, over all workers.
@@ -119,9 +121,14 @@ pub struct EndpointShared {
     turn: AtomicUsize,
     /// What the name resolves to.
     resolved: watch::Sender<Resolved>,
+    /// Opens connections to what runs within the process.
+    pub dialer: Option<Dialer>,
     /// Metric cells.
     pub metrics: EndpointMetrics,
 }
+
+/// Opens a connection within the process, in place of a socket.
+pub type Dialer = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
 
 /// What a name resolves to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -154,6 +161,7 @@ impl EndpointShared {
             in_flight: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             resolved: watch::Sender::new(Resolved { addresses, pending, error: None }),
+            dialer: None,
             metrics,
             settings,
         }

@@ -13,11 +13,11 @@ use http::Method;
 use mainstay_core::clock::MonoMs;
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, ResponseFault, ResponseHead, Side};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::fill::{READ_BYTES, READ_BYTES_LARGE, poll_fill};
 use crate::request::{BodyError, Piece, RequestBody};
+use crate::stream::Stream;
 
 /// Interim responses (1xx) that one answer may be preceded by.
 const INTERIM_MAX: u32 = 8;
@@ -28,7 +28,7 @@ const OUTPUT_KEPT: usize = 2 * 1024;
 
 /// A connection to an endpoint.
 pub struct H1Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     /// The head, and small pieces of the body, as bytes to write.
     output: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct H1Connection {
 
 impl H1Connection {
     /// A fresh connection, which holds its place under the endpoint's cap.
-    pub fn new(stream: TcpStream, permit: OwnedSemaphorePermit, opened: MonoMs) -> Self {
+    pub fn new(stream: Stream, permit: OwnedSemaphorePermit, opened: MonoMs) -> Self {
         Self {
             stream,
             input: BytesMut::new(),
@@ -54,8 +54,8 @@ impl H1Connection {
     }
 
     /// True while an idle connection has neither ended nor sent anything unasked.
-    pub fn is_alive(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub fn is_alive(&mut self) -> bool {
+        self.stream.is_silent()
     }
 
     /// Bytes to be written, to append a head to.
@@ -162,7 +162,7 @@ impl H1Exchange {
 
     /// Moves to another connection, which takes the place of the dead one under the cap. Only for a request of
     /// which nothing was sent, or a safe one without a body.
-    pub fn restart_on(&mut self, stream: TcpStream, now: MonoMs) {
+    pub fn restart_on(&mut self, stream: Stream, now: MonoMs) {
         let connection = &mut self.connection;
         connection.stream = stream;
         connection.opened = now;

@@ -101,7 +101,7 @@ pub fn parts_h2(
 fn host<'a>(upstream: &'a UpstreamPlan, endpoint: &'a EndpointShared, request: &'a Request) -> &'a [u8] {
     match (&upstream.host, &request.authority) {
         (HostPlan::Name(name), _) => name.as_bytes(),
-        (HostPlan::Preserve, Some(authority)) => authority.as_str().as_bytes(),
+        (HostPlan::Preserve, Some(authority)) => authority.as_bytes(),
         (HostPlan::Endpoint, _) | (HostPlan::Preserve, None) => endpoint.authority.as_bytes(),
     }
 }
@@ -129,7 +129,7 @@ fn added(cx: &RequestCx, request: &Request, mut put: impl FnMut(&'static str, &[
             put("tracestate", &[state.as_bytes()]);
         }
     }
-    let authority: &[u8] = request.authority.as_ref().map_or(b"", |a| a.as_str().as_bytes());
+    let authority: &[u8] = request.authority.as_ref().map_or(b"", |a| a.as_bytes());
     forwarded_family(cx, request, authority, &mut put);
     let earlier = earlier(request, Seen::VIA, header::VIA);
     put("via", &[&earlier, request.protocol.as_bytes(), b" mainstay"]);
@@ -199,6 +199,13 @@ pub fn strip_response(headers: &mut HeaderMap) {
 
 /// Takes out what `Connection` names, except the length, which every hop needs.
 fn strip_named(headers: &mut HeaderMap) {
+    if headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .all(|value| matches!(value.as_bytes(), b"keep-alive" | b"close"))
+    {
+        return;
+    }
     let is_option = |token: &str| {
         ["keep-alive", "close", "content-length"].iter().any(|option| token.eq_ignore_ascii_case(option))
     };

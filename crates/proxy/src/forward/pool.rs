@@ -104,7 +104,7 @@ impl LocalEndpoint {
     /// The youngest idle connection that is still alive.
     pub fn take_idle(&self, worker: &Worker) -> Option<H1Connection> {
         loop {
-            let idle = self.idle.borrow_mut().pop()?;
+            let mut idle = self.idle.borrow_mut().pop()?;
             worker.cells.gauge_add(self.shared.metrics.pool_idle, -1);
             if idle.connection.is_alive() && !self.is_too_old(&idle.connection, worker) {
                 return Some(idle.connection);
@@ -212,7 +212,7 @@ impl LocalEndpoint {
         let settings = &self.shared.settings;
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|it| {
+        idle.retain_mut(|it| {
             u128::from(now.since(it.since)) < settings.idle_timeout.as_millis()
                 && !self.is_too_old(&it.connection, worker)
                 && it.connection.is_alive()
