@@ -47,7 +47,11 @@ pub(crate) fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Refu
     let missing = |detail| Refusal::unauthenticated(detail, "Bearer realm=\"mainstay\"");
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
-        (None, _) => return Err(missing("The request carries no Authorization header. Send the line in the file that control.token_file names as 'Bearer TOKEN'.")),
+        (None, _) => {
+            return Err(missing(
+                "The request carries no Authorization header. Send the line in the file that control.token_file names as 'Bearer TOKEN'.",
+            ));
+        }
         (Some(_), Some(_)) => return Err(missing("The request carries more than one Authorization header.")),
         (Some(value), None) => value.as_bytes(),
     };

@@ -120,7 +120,11 @@ struct Document<'a> {
 /// What every response gets on its way out: the body of a refusal, the request id, and the headers that keep
 /// browsers and caches from doing anything with it. `type_base` and a code make the URL of a problem's type; it is
 /// asked for only where there is a problem.
-pub(crate) fn finish(mut response: Response, request_id: &str, type_base: impl FnOnce() -> String) -> Response {
+pub(crate) fn finish(
+    mut response: Response,
+    request_id: &str,
+    type_base: impl FnOnce() -> String,
+) -> Response {
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         let body = refusal.render(&type_base(), request_id);
         let headers = response.headers_mut();

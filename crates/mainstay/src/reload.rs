@@ -279,3 +279,6 @@ impl port::Engine for ControlSide {
         self.0.registry.render()
     }
 }
+
+#[cfg(test)]
+mod tests;

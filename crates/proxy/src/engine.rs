@@ -17,6 +17,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
 
 use crate::accept::listener;
+use crate::caught;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
 use crate::worker::{EngineShared, Message, SWEEP_EVERY, Worker, WorkerPort};
@@ -92,7 +93,14 @@ impl DataPlane {
             let seat =
                 Seat { index, shared: Arc::clone(&shared), inbox, sockets, recent, stop: stop.subscribe() };
             let registry = Arc::clone(&registry);
-            let run = move || run_worker(seat, &registry, log);
+            let reported = Arc::clone(&shared);
+            // The others go on; connections and listening sockets of this one end with it.
+            let run = move || {
+                caught::thread(
+                    || run_worker(seat, &registry, log),
+                    |cause| reported.panicked(index, "worker", "", cause),
+                );
+            };
             threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }
         Ok(Self { shared, threads, stop })

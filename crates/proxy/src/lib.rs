@@ -10,6 +10,7 @@
 
 pub mod accept;
 pub mod admit;
+pub mod caught;
 pub mod client;
 pub mod context;
 pub mod engine;

@@ -5,6 +5,8 @@
 //! status in the record.
 
 use std::cell::OnceCell;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use crate::accept::connection::ConnCx;
 use crate::admit::route::{NotRouted, Routed};
 use crate::admit::{body, cors, route, version};
+use crate::caught;
 use crate::client::{ClientAddress, client_address};
 use crate::context::{Facts, RequestCx};
 use crate::fields::Seen;
@@ -35,11 +38,25 @@ pub async fn serve_request(conn: Rc<ConnCx>, mut request: Request) -> Response<O
     let plain_text = request.seen.has(Seen::ACCEPT) && problem::wants_plain_text(&request.headers);
     let cx = begin(&conn, &request.method, &request.headers, request.seen);
     drop(conn);
-    let answer = match stages(&cx, &mut request).await {
-        Ok(answer) => answer,
-        Err(refused) => refused.answer(&cx, plain_text),
+    let outcome = {
+        let mut stages = pin!(stages(&cx, &mut request));
+        poll_fn(|task| caught::poll(|| stages.as_mut().poll(task))).await
+    };
+    let answer = match outcome {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(refused)) => refused.answer(&cx, plain_text),
+        Err(cause) => panicked(&cx, &cause).answer(&cx, plain_text),
     };
     finish(cx, answer)
+}
+
+/// A defect of ours costs this request its answer, and no other one.
+fn panicked(cx: &RequestCx, cause: &str) -> Refused {
+    cx.worker.panicked("request", cx.id.to_str().unwrap_or_default(), cause);
+    // Whoever was told to go on without a client while all was taken down believed that the client had left.
+    cx.facts.aborted.set(Some("engine"));
+    cx.trail(Stage::Respond, "a defect of the engine ended the request");
+    Problem::new(ProblemCode::Internal, "The gateway failed while it served this request.").into()
 }
 
 /// The stages, in order. What a stage refuses ends here.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use mainstay_core::clock::{Clock, MonoMs, UnixMs};
 use mainstay_core::random::Random;
-use mainstay_telemetry::{Cells, EventLog, LogQueue, RecentRing};
+use mainstay_telemetry::{Cells, Event, EventLog, LogQueue, RecentRing};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use tokio::time::{Duration, Instant};
 use crate::accept::callers::CallerCounts;
 use crate::accept::connection::ConnCx;
 use crate::accept::forwarder::UntrustedForwarder;
+use crate::caught;
 use crate::forward::pool::LocalUpstream;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
@@ -58,6 +59,11 @@ pub struct EngineShared {
 }
 
 impl EngineShared {
+    /// Reports a panic.
+    pub fn panicked(&self, worker: usize, ended: &str, request_id: &str, cause: &str) {
+        self.events.emit(&Event::WorkerPanicked { worker: worker as u64, ended, request_id, cause });
+    }
+
     /// The counter of a client address.
     pub fn per_client(&self, address: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
         let bits = match address {
@@ -181,7 +187,13 @@ impl Worker {
 
     /// Starts a task on this worker.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        tokio::task::spawn_local(task);
+        let (shared, index) = (Arc::clone(&self.shared), self.index);
+        tokio::task::spawn_local(caught::task(task, move |cause| shared.panicked(index, "task", "", cause)));
+    }
+
+    /// Reports a panic on this worker.
+    pub fn panicked(&self, ended: &str, request_id: &str, cause: &str) {
+        self.shared.panicked(self.index, ended, request_id, cause);
     }
 
     /// True once the engine takes no new connections.

@@ -155,7 +155,10 @@ mod tests {
         ring.offer(&AccessRecord { trail: Some(&trail), ..record("long", 502) }, &LogPlan::default());
         let kept = recent.find("long").unwrap();
         let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
-        assert_eq!((kept["status"].as_u64(), &kept["trail"]), (Some(502), &serde_json::json!([{"left_out": 1}])));
+        assert_eq!(
+            (kept["status"].as_u64(), &kept["trail"]),
+            (Some(502), &serde_json::json!([{"left_out": 1}]))
+        );
 
         for n in 0..ENTRIES_MAX {
             ring.offer(&record(&n.to_string(), 500), &LogPlan::default());

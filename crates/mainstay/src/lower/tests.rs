@@ -35,13 +35,17 @@ fn enums(at: &Value, below: &str, schema: &Value, found: &mut BTreeSet<String>) 
                 if name == below || (below.is_empty() && name != "enum") {
                     enums(pointed(schema, value), "", schema, found);
                 } else if below.is_empty() {
-                    found.extend(value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+                    found.extend(
+                        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned),
+                    );
                 } else {
                     enums(pointed(schema, value), below, schema, found);
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| enums(pointed(schema, item), below, schema, found)),
+        Value::Array(items) => {
+            items.iter().for_each(|item| enums(pointed(schema, item), below, schema, found))
+        }
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use mainstay_core::clock::MonoMs;
+use mainstay_telemetry::Gauge;
 use tokio::io::AsyncReadExt;
 
 use super::{h1, h2};
@@ -241,15 +242,29 @@ pub async fn serve(conn: Rc<ConnCx>, mut stream: Stream) {
     let metrics = conn.worker.shared.metrics.connections(&conn.listener);
     let Some((is_h2, first)) = first_bytes(&conn, &mut stream).await else { return };
     let gauge = if is_h2 { metrics.h2 } else { metrics.h1 };
-    conn.worker.cells.gauge_add(gauge, 1);
-    let worker = Rc::clone(&conn.worker);
+    let _counted = Counted::new(&conn.worker, gauge);
     if is_h2 {
         // Boxed, so that an HTTP/1 connection does not carry the room for it.
         Box::pin(h2::serve(conn, stream, first)).await;
     } else {
         h1::serve(conn, stream, first).await;
     }
-    worker.cells.gauge_add(gauge, -1);
+}
+
+/// One in a gauge, however the connection ends.
+struct Counted(Rc<Worker>, Gauge);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>, gauge: Gauge) -> Self {
+        worker.cells.gauge_add(gauge, 1);
+        Self(Rc::clone(worker), gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.cells.gauge_add(self.1, -1);
+    }
 }
 
 /// Reads until it is clear which protocol this is. `None`: the connection ended or took too long.

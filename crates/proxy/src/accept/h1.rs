@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use mainstay_core::ProblemCode;
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, Refusal, RequestHead, Side};
 use tokio::io::AsyncWrite;
 
@@ -364,11 +365,13 @@ async fn write_answer(
     // that is being settled. Skipping bytes here would leave a hole in what the upstream gets.
     let is_forwarding = Rc::strong_count(io) > 1;
     let whole_body_read = !is_forwarding && io.borrow_mut().skip_rest_of_body();
-    let wants_close = conn.wants_close();
+    // After a defect nobody knows in what state the request left its connection.
+    let cx: Option<Rc<RequestCx>> = body.context();
+    let failed = cx.as_ref().is_some_and(|cx| cx.facts.problem.get() == Some(ProblemCode::Internal));
+    let wants_close = conn.wants_close() || failed;
     let framing = write::framing(&head, &body, to.http10, to.head_only);
     let keep = to.keep_alive && whole_body_read && !wants_close && framing != write::OutFraming::UntilClose;
     write::head(io.borrow_mut().output(), &head, framing, keep, to.http10);
-    let cx: Option<Rc<RequestCx>> = body.context();
     let sent = if to.head_only || framing == write::OutFraming::None {
         flush(conn, io).await.map_err(|_| Broken::Client)
     } else {

@@ -14,19 +14,19 @@ use tokio::time::{Instant, timeout};
 
 use super::exchange::InFlight;
 use super::h1::ExchangeError;
+use crate::worker::Worker;
 
 /// Starts the task. What it waits for is discarded, but for the status.
 pub fn detach(flight: InFlight, within: Duration) {
     let cx = Rc::clone(flight.cx());
     let worker = Rc::clone(&cx.worker);
-    worker.settling.set(worker.settling.get() + 1);
-    worker.cells.gauge_add(worker.shared.metrics.settling, 1);
+    let counted = Counted::new(&worker);
     if cx.facts.status.get() == 0 {
         cx.aborted("client");
     }
     cx.client_done();
-    let counted = Rc::clone(&worker);
     worker.spawn(async move {
+        let _counted = counted;
         let left_at = Instant::now();
         let mut flight = flight;
         let outcome = timeout(within, Box::pin(finish(&mut flight))).await;
@@ -63,9 +63,25 @@ pub fn detach(flight: InFlight, within: Duration) {
                 flight.give_up();
             }
         }
-        counted.settling.set(counted.settling.get() - 1);
-        counted.cells.gauge_add(counted.shared.metrics.settling, -1);
     });
+}
+
+/// One request that settles.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.settling.set(worker.settling.get() + 1);
+        worker.cells.gauge_add(worker.shared.metrics.settling, 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.settling.set(self.0.settling.get() - 1);
+        self.0.cells.gauge_add(self.0.shared.metrics.settling, -1);
+    }
 }
 
 async fn finish(flight: &mut InFlight) -> Result<Option<u16>, ExchangeError> {
