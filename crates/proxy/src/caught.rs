@@ -58,11 +58,9 @@ mod tests {
 
     use super::*;
 
-    fn fails(with: &'static str) -> impl Future<Output = ()> {
-        async move {
-            ready(()).await;
-            assert!(with.is_empty(), "{with}");
-        }
+    async fn fails(with: &'static str) {
+        ready(()).await;
+        assert!(with.is_empty(), "{with}");
     }
 
     #[test]

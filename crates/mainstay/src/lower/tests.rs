@@ -44,7 +44,7 @@ fn enums(at: &Value, below: &str, schema: &Value, found: &mut BTreeSet<String>) 
             }
         }
         Value::Array(items) => {
-            items.iter().for_each(|item| enums(pointed(schema, item), below, schema, found))
+            items.iter().for_each(|item| enums(pointed(schema, item), below, schema, found));
         }
         _ => {}
     }
