@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `schema`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `mutants`, `schema`.
 //!
 //! A person and the continuous integration run the same commands, so that a green laptop means a green run there.
 //! Exit codes: 0 all is well, 1 something is wrong and was said, 2 the command line was not understood.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
 mod fuzz;
+mod mutants;
 mod schema;
 mod setup;
 mod shell;
@@ -20,6 +21,8 @@ usage: cargo xtask COMMAND
                   everything that must hold before a change lands; --long adds long tests, benchmarks and fuzzing;
                   --no-install names what is missing instead of installing it; --only runs single steps, without setup
   tidy            the rules no compiler knows: direction of dependencies, sizes, reasons, links
+  mutants [NAME...]
+                  switch off each guard of tests/mutants once; the tests that are named for it must fail
   schema [--write]
                   compare docs/mainstay.schema.json with what the binary says; --write brings it up to date";
 
@@ -60,6 +63,7 @@ fn dispatch(arguments: &[&str]) -> Result<(), Failure> {
             let options = steps::Options::parse(rest).map_err(Failure::Usage)?;
             Ok(steps::run(&root, &options)?)
         }
+        ["mutants", names @ ..] => Ok(mutants::run(&root, names)?),
         ["tidy"] => Ok(tidy::run(&root)?),
         ["schema"] => Ok(schema::run(&root, schema::Mode::Compare)?),
         ["schema", "--write"] => Ok(schema::run(&root, schema::Mode::Write)?),

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, in the order in which they are cheapest to fail.
 
-use crate::{fuzz, schema, setup, shell, tidy};
+use crate::{fuzz, mutants, schema, setup, shell, tidy};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -47,6 +47,7 @@ static STEPS: &[Step] = &[
     step("doc", doc),
     step("deny", deny),
     long_step("ignored", ignored),
+    long_step("mutants", |root, _| well(mutants::run(root, &[]))),
     long_step("counts", counts),
     long_step("compare", compare),
     long_step("fuzz", |root, _| fuzz::run(root)),
@@ -200,7 +201,10 @@ mod tests {
         let rows: [(&[&str], Vec<&str>); 5] = [
             (&[], plain.to_vec()),
             (&["--no-install"], plain.to_vec()),
-            (&["--long"], plain.into_iter().chain(["ignored", "counts", "compare", "fuzz"]).collect()),
+            (
+                &["--long"],
+                plain.into_iter().chain(["ignored", "mutants", "counts", "compare", "fuzz"]).collect(),
+            ),
             (&["--only", "fmt"], vec!["fmt"]),
             (&["--only", "fuzz", "--only", "fmt"], vec!["fmt", "fuzz"]),
         ];

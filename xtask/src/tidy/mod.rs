@@ -6,6 +6,7 @@
 mod docs;
 mod layers;
 mod manifests;
+mod mutants;
 mod rust_source;
 mod sizes;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     let metadata = metadata(root)?;
     let mut findings = layers::check(&metadata)?;
     findings.extend(manifests::check(&files));
+    findings.extend(mutants::check(&files));
     findings.extend(sizes::check(&files));
     findings.extend(text::check(&files));
     findings.extend(docs::check(&files, &|path| root.join(path).exists()));

@@ -1,6 +1,6 @@
 //! Each rule with a case that breaks it first, then what it must let pass.
 
-use super::{Files, docs, layers, manifests, rust_source, sizes, text};
+use super::{Files, docs, layers, manifests, mutants, rust_source, sizes, text};
 use serde_json::{Value, json};
 
 fn files(rows: &[(&str, &str)]) -> Files {
@@ -248,6 +248,38 @@ fn a_document_outside_of_the_list_is_found() {
             "docs/guides/b.md: is not listed in docs/README.md",
         ],
     );
+}
+
+#[test]
+fn a_mutant_that_no_longer_fits_is_found() {
+    let list = "[[mutant]]\nname = \"a\"\nguards = \"b.\"\nfile = \"crates/wire/src/x.rs\"\nfind = \"if n > max\"\n\
+                replace = \"if false\"\npackage = \"mainstay-wire\"\ntests = \"x::tests::limits\"\n";
+    let source = "if n > max {}\n#[test]\nfn limits() {}\n";
+    let with = |list: &str, source: &str| {
+        mutants::check(&files(&[("tests/mutants/wire.toml", list), ("crates/wire/src/x.rs", source)]))
+    };
+    check(with(list, source), &[]);
+    check(
+        with(list, &source.repeat(2)),
+        &["tests/mutants/wire.toml:1: mutant a: its text stands 2 times in crates/wire/src/x.rs"],
+    );
+    check(
+        with(list, &source.replace("max", "limit")),
+        &["tests/mutants/wire.toml:1: mutant a: its text stands 0 times in crates/wire/src/x.rs"],
+    );
+    check(
+        with(list, &source.replace("limits()", "limit()")),
+        &["tests/mutants/wire.toml:1: mutant a: no test in crates/wire/ is called x::tests::limits"],
+    );
+    check(
+        with(&list.replace("src/x.rs", "src/y.rs"), source),
+        &["tests/mutants/wire.toml:1: mutant a: there is no crates/wire/src/y.rs"],
+    );
+    check(
+        with(&list.repeat(2), source),
+        &["tests/mutants/wire.toml:9: mutant a stands in tests/mutants/wire.toml, too"],
+    );
+    check(with("nonsense\n", source), &["tests/mutants/wire.toml:1: neither a key nor [[mutant]]"]);
 }
 
 #[test]
