@@ -6,5 +6,6 @@ mod body;
 mod change;
 mod edge;
 mod finish;
+mod guards;
 mod identity;
 mod setup;

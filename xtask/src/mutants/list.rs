@@ -116,7 +116,7 @@ fn is_whole(mutant: &Mutant) -> bool {
 fn plain(value: &str) -> Option<&str> {
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let inside = value.strip_prefix(quote)?.strip_suffix(quote)?;
-    let verbatim = !inside.contains(quote) && !(quote == '"' && inside.contains('\\'));
+    let verbatim = !(inside.contains(quote) || quote == '"' && inside.contains('\\'));
     verbatim.then_some(inside)
 }
 

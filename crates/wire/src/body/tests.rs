@@ -91,6 +91,7 @@ fn chunk_framing_that_is_a_fault() {
         (&b"3\r\nabc\n0\r\n\r\n"[..], "not followed"),
         (b"3\r\nabc\rX0\r\n\r\n", "not followed"),
         (b"3\r\nabcXX0\r\n\r\n", "not followed"),
+        (b"3\r\nabcX\n0\r\n\r\n", "not followed"),
         (b"3\r\nabc0\r\n\r\n", "not followed"),
         (b"3\r\nabc\r\n\r\n", "missing"),
         (b"3\r\nabc\r\n-1\r\n", "hexadecimal"),
