@@ -17,7 +17,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_core::clock::MonoMs;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::connect::{self, ConnectError};
@@ -35,13 +35,15 @@ const WINDOW_BYTES: u32 = 1 << 20;
 /// This worker's HTTP/2 connections to one endpoint.
 pub struct H2Pool {
     connections: RefCell<Vec<H2Connection>>,
+    /// A stream has ended, so a connection may have room for another one.
+    freed: Rc<Notify>,
     /// One connection is opened at a time, so that a burst does not open one for each request.
     opening: Semaphore,
 }
 
 impl Default for H2Pool {
     fn default() -> Self {
-        Self { connections: RefCell::default(), opening: Semaphore::new(1) }
+        Self { connections: RefCell::default(), freed: Rc::default(), opening: Semaphore::new(1) }
     }
 }
 
@@ -60,18 +62,22 @@ pub struct H2Stream {
     guard: StreamCount,
 }
 
-struct StreamCount(Rc<Cell<usize>>);
+struct StreamCount {
+    streams: Rc<Cell<usize>>,
+    freed: Rc<Notify>,
+}
 
 impl StreamCount {
-    fn begin(streams: &Rc<Cell<usize>>) -> Self {
+    fn begin(streams: &Rc<Cell<usize>>, freed: &Rc<Notify>) -> Self {
         streams.set(streams.get() + 1);
-        Self(Rc::clone(streams))
+        Self { streams: Rc::clone(streams), freed: Rc::clone(freed) }
     }
 }
 
 impl Drop for StreamCount {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.streams.set(self.streams.get() - 1);
+        self.freed.notify_waiters();
     }
 }
 
@@ -84,11 +90,31 @@ impl H2Pool {
             .filter(|c| c.sender.is_ready() && c.streams.get() < STREAMS_PER_CONNECTION)
             .min_by_key(|c| c.streams.get())?;
         best.idle_since.set(None);
-        Some(H2Stream { sender: best.sender.clone(), guard: StreamCount::begin(&best.streams) })
+        let guard = StreamCount::begin(&best.streams, &self.freed);
+        Some(H2Stream { sender: best.sender.clone(), guard })
     }
 
-    /// Lets go of connections that are idle for too long or too old; running streams end first.
-    pub fn sweep(&self, now: MonoMs, settings: &EndpointSettings) {
+    /// A stream on a connection that is open, as soon as one has room.
+    async fn has_room(&self) -> H2Stream {
+        loop {
+            if let Some(stream) = self.ready() {
+                return stream;
+            }
+            self.freed.notified().await;
+        }
+    }
+
+    /// Closes a connection without streams so that another worker may open one.
+    pub fn release_one_idle(&self) {
+        let mut connections = self.connections.borrow_mut();
+        if let Some(idle) = connections.iter().position(|c| c.streams.get() == 0) {
+            drop(connections.swap_remove(idle));
+        }
+    }
+
+    /// Lets go of connections that are idle for too long or too old; running streams end first. While anyone
+    /// waits, an idle one is let go of at once.
+    pub fn sweep(&self, now: MonoMs, settings: &EndpointSettings, wanted: bool) {
         self.connections.borrow_mut().retain(|c| {
             if c.streams.get() > 0 {
                 c.idle_since.set(None);
@@ -96,7 +122,8 @@ impl H2Pool {
                 c.idle_since.set(Some(now));
             }
             let idle_ms = c.idle_since.get().map_or(0, |since| now.since(since));
-            let expired = u128::from(idle_ms) >= settings.idle_timeout.as_millis()
+            let expired = (wanted && c.streams.get() == 0)
+                || u128::from(idle_ms) >= settings.idle_timeout.as_millis()
                 || u128::from(now.since(c.opened)) >= settings.lifetime_max.as_millis();
             !expired && !c.sender.is_closed()
         });
@@ -122,10 +149,22 @@ pub async fn acquire(
     if let Some(stream) = endpoint.h2.ready() {
         return Ok(stream);
     }
-    let Ok(Ok(permit)) = timeout(wait, Arc::clone(&endpoint.shared.slots).acquire_owned()).await else {
-        return endpoint.h2.ready().ok_or(ConnectError::PoolExhausted);
+    if let Ok(permit) = Arc::clone(&endpoint.shared.slots).try_acquire_owned() {
+        return open(endpoint, worker, permit, connect_within).await;
+    }
+    let _waiting = endpoint.begin_waiting(worker);
+    let either = async {
+        tokio::select! {
+            biased;
+            stream = endpoint.h2.has_room() => Ok(stream),
+            permit = Arc::clone(&endpoint.shared.slots).acquire_owned() => Err(permit),
+        }
     };
-    open(endpoint, worker, permit, connect_within).await
+    match timeout(wait, either).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(Ok(permit))) => open(endpoint, worker, permit, connect_within).await,
+        Ok(Err(Err(_))) | Err(_) => Err(ConnectError::PoolExhausted),
+    }
 }
 
 async fn open(
@@ -156,7 +195,7 @@ async fn open(
         let _ = connection.await;
     });
     let streams = Rc::new(Cell::new(0));
-    let guard = StreamCount::begin(&streams);
+    let guard = StreamCount::begin(&streams, &endpoint.h2.freed);
     let made = H2Stream { sender: sender.clone(), guard };
     endpoint.h2.connections.borrow_mut().push(H2Connection {
         sender,

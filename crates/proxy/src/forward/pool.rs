@@ -151,8 +151,7 @@ impl LocalEndpoint {
         worker: &Worker,
         connect_within: std::time::Duration,
     ) -> Result<Pooled, ConnectError> {
-        let _waiting = Waiting::begin(self, worker);
-        self.ask_others(worker);
+        let _waiting = self.begin_waiting(worker);
         let (sender, receiver) = oneshot::channel();
         self.waiters.borrow_mut().push_back(sender);
         let permit = Arc::clone(&self.shared.slots).acquire_owned();
@@ -169,6 +168,13 @@ impl LocalEndpoint {
             Ok(Err(error)) => Err(error),
             Err(_elapsed) => Err(ConnectError::PoolExhausted),
         }
+    }
+
+    /// Counts a request that waits for a connection, and asks the other workers for one.
+    pub fn begin_waiting<'a>(&'a self, worker: &'a Worker) -> Waiting<'a> {
+        let waiting = Waiting::begin(self, worker);
+        self.ask_others(worker);
+        waiting
     }
 
     /// Asks every other worker for an idle connection. A full inbox is no loss: that worker is busy, and
@@ -206,6 +212,8 @@ impl LocalEndpoint {
             drop(idle.remove(0));
             worker.cells.gauge_add(self.shared.metrics.pool_idle, -1);
         }
+        drop(idle);
+        self.h2.release_one_idle();
     }
 
     fn sweep(&self, now: MonoMs, worker: &Worker) {
@@ -220,12 +228,12 @@ impl LocalEndpoint {
         let closed = before - idle.len();
         worker.cells.gauge_add(self.shared.metrics.pool_idle, -(closed as i64));
         drop(idle);
-        self.h2.sweep(now, settings);
+        self.h2.sweep(now, settings, self.shared.waiting.load(Ordering::Relaxed) > 0);
     }
 }
 
 /// Counts a request that waits for a connection.
-struct Waiting<'a> {
+pub struct Waiting<'a> {
     endpoint: &'a LocalEndpoint,
     worker: &'a Worker,
 }
@@ -240,6 +248,12 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        // Those who no longer wait: connections that are never given back would let them pile up.
+        let mut waiters = self.endpoint.waiters.borrow_mut();
+        while waiters.front().is_some_and(oneshot::Sender::is_closed) {
+            waiters.pop_front();
+        }
+        drop(waiters);
         self.endpoint.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         self.worker.cells.gauge_add(self.endpoint.shared.metrics.pool_waiting, -1);
     }
