@@ -4,26 +4,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::mpsc::sync_channel;
 
-use crate::setup::{Config, GUARD, Setup, blocking, connect, payments, read_all, read_until, scripted};
+use crate::setup::{Config, Setup, blocking, connect, payments, read_all, read_until, scripted};
 
 const POST: &str = "POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
 const CREATED: &[u8] = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok";
-
-/// The log of a request, once it has been written.
-async fn record(setup: &Setup, id: &str) -> serde_json::Value {
-    let path = setup.folder.path().join("access.log");
-    let found = async {
-        loop {
-            setup.engine.handle.log.flush(GUARD);
-            let text = std::fs::read_to_string(&path).unwrap();
-            if let Some(line) = text.lines().find(|l| l.contains(id)) {
-                return serde_json::from_str(line).unwrap();
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(GUARD, found).await.expect("the record is written")
-}
 
 fn logging() -> Config {
     Config { log: "access.log", ..Config::default() }
@@ -48,16 +32,10 @@ async fn an_unsafe_request_settles_when_its_client_leaves() {
     })
     .await;
     // The upstream answers only once the engine has noticed that the client left.
-    let metrics = mainstay::reload::ControlSide(std::sync::Arc::clone(&setup.engine.handle));
-    let noticed = async {
-        while !mainstay_core::port::Engine::metrics(&metrics).contains("mainstay_settling 1") {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(GUARD, noticed).await.expect("it settles");
+    setup.until_metric("mainstay_settling", 1.0).await;
     left.send(()).unwrap();
     answered.await.unwrap().expect("the connection to the upstream still stands");
-    let record = record(&setup, "settles-1").await;
+    let record = setup.record("settles-1").await;
     assert_eq!(
         (record["status"].as_u64(), record["aborted"].as_str()),
         (Some(201), Some("client")),
@@ -85,7 +63,7 @@ async fn a_safe_request_is_cancelled_when_its_client_leaves() {
     })
     .await;
     assert_eq!(closed.await.unwrap(), "");
-    let record = record(&setup, "cancelled-1").await;
+    let record = setup.record("cancelled-1").await;
     assert_eq!(
         (record["status"].as_u64(), record["aborted"].as_str()),
         (Some(499), Some("client")),
@@ -109,7 +87,7 @@ async fn an_unsafe_request_settles_when_its_time_is_up_and_its_record_waits() {
     assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("upstream_timeout"), "{answer}");
     assert!(answer.contains("proxy-status: mainstay; error=http_response_timeout"), "{answer}");
     told.send(()).unwrap();
-    let record = record(&setup, "timed-out-1").await;
+    let record = setup.record("timed-out-1").await;
     assert_eq!(record["status"], 504, "{record}");
     assert!(record["trail"].to_string().contains("the service answered 201"), "{record}");
     setup.engine.stop().await;

@@ -8,4 +8,6 @@ mod edge;
 mod finish;
 mod guards;
 mod identity;
+mod limits;
+mod pool;
 mod setup;

@@ -3,10 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use mainstay::compose::{Engine, Start, load_for_start};
+use mainstay::reload::ControlSide;
 use mainstay_core::clock::{Clock, UnixMs};
+use mainstay_core::port;
 use mainstay_payments::{Ledger, Running, Service};
 
 /// A guard only: nothing waits this long unless it is broken.
@@ -23,6 +27,7 @@ pub(crate) struct Setup {
 pub(crate) struct Config {
     pub(crate) server: &'static str,
     pub(crate) upstream: &'static str,
+    pub(crate) api: &'static str,
     pub(crate) version: &'static str,
     pub(crate) operation: &'static str,
     pub(crate) log: &'static str,
@@ -30,12 +35,12 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn text(&self, upstream: SocketAddr) -> String {
-        let Self { server, upstream: more, version, operation, log } = self;
+        let Self { server, upstream: more, api, version, operation, log } = self;
         let log = if log.is_empty() { "none" } else { log };
         format!(
             "server: {{ listen: 127.0.0.1:0, workers: 2{server} }}\ncontrol: {{ listen: 127.0.0.1:0 }}\n\
              upstreams: {{ up: {{ endpoints: [\"http://{upstream}\"]{more} }} }}\n\
-             apis:\n  pay:\n    defaults: {{ auth: none }}\n    versions:\n      v1:\n        upstream: up\n{version}        \
+             apis:\n  pay:\n    defaults: {{ auth: none }}\n{api}    versions:\n      v1:\n        upstream: up\n{version}        \
              operations:\n          \"* /{{*rest}}\": {{ {operation} }}\ntelemetry: {{ log: {{ output: {log} }} }}\n"
         )
     }
@@ -47,8 +52,12 @@ impl Setup {
     }
 
     pub(crate) async fn start_at(config: &Config, upstream: SocketAddr, clock: Clock) -> Self {
+        Self::start_text(&config.text(upstream), clock).await
+    }
+
+    pub(crate) async fn start_text(text: &str, clock: Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("mainstay.yaml"), config.text(upstream)).unwrap();
+        std::fs::write(folder.path().join("mainstay.yaml"), text).unwrap();
         let engine = start_from(folder.path().join("mainstay.yaml"), clock).await;
         Self { engine, folder }
     }
@@ -59,6 +68,44 @@ impl Setup {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.engine.listen[0]
+    }
+
+    /// What the control side sees.
+    pub(crate) fn port(&self) -> impl port::Engine {
+        ControlSide(Arc::clone(&self.engine.handle))
+    }
+
+    /// The sum of a metric over all series that have these labels, which are written like `name code="x" cap="y"`.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = port::Engine::metrics(&self.port());
+        let (name, labels) = series.split_once(' ').unwrap_or((series, ""));
+        let is_meant = |line: &&str| {
+            line.split(['{', ' ']).next() == Some(name) && labels.split(' ').all(|label| line.contains(label))
+        };
+        let values = text.lines().filter(is_meant).filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().unwrap()).sum()
+    }
+
+    /// Waits until a series has a value.
+    pub(crate) async fn until_metric(&self, series: &str, value: f64) {
+        until(&format!("{series} {value}"), || self.metric(series) == value).await;
+    }
+
+    /// The access log so far, which the configuration puts into `access.log`.
+    pub(crate) fn log(&self) -> String {
+        self.engine.handle.log.flush(GUARD);
+        std::fs::read_to_string(self.folder.path().join("access.log")).unwrap()
+    }
+
+    /// The record of a request, once it has been written.
+    pub(crate) async fn record(&self, id: &str) -> serde_json::Value {
+        let mut found = None;
+        until(id, || {
+            found = self.log().lines().find(|line| line.contains(id)).map(str::to_owned);
+            found.is_some()
+        })
+        .await;
+        serde_json::from_str(&found.unwrap()).unwrap()
     }
 
     /// One request on a connection of its own; everything until the engine closes it.
@@ -130,6 +177,16 @@ pub(crate) fn read_until(stream: &mut impl Read, wanted: &str) -> String {
     String::from_utf8_lossy(&seen).into_owned()
 }
 
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(GUARD, waiting).await.unwrap_or_else(|_| panic!("never came: {what}"));
+}
+
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::time::timeout(GUARD, tokio::task::spawn_blocking(work)).await.expect("in time").expect("no panic")
 }
@@ -146,4 +203,175 @@ pub(crate) fn scripted<T: Send + 'static>(
         script(stream)
     };
     (address, tokio::task::spawn_blocking(run))
+}
+
+/// An upstream that serves each connection by the script, on a thread of its own, with the connection's number.
+pub(crate) fn serving(script: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = Arc::new(script);
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let (stream, script) = (stream.unwrap(), Arc::clone(&script));
+            std::thread::spawn(move || script(number, stream));
+        }
+    });
+    address
+}
+
+/// Reads a head; `None` when the connection ends before one has come.
+pub(crate) fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"\r\n\r\n") {
+        if !matches!(stream.read(&mut byte), Ok(1)) {
+            return None;
+        }
+        seen.push(byte[0]);
+    }
+    Some(String::from_utf8_lossy(&seen).into_owned())
+}
+
+/// An upstream whose answers the test gives by hand. It keeps its connections open.
+pub(crate) struct ByHand {
+    pub(crate) address: SocketAddr,
+    happened: tokio::sync::mpsc::Receiver<Happened>,
+}
+
+/// A request that waits for the test's answer. Dropped, it closes the connection.
+pub(crate) struct Asked {
+    /// Which connection it came over, counted from 0.
+    pub(crate) connection: usize,
+    pub(crate) head: String,
+    answer: SyncSender<Vec<u8>>,
+}
+
+pub(crate) enum Happened {
+    Asked(Asked),
+    /// This connection was closed by the engine.
+    Closed(usize),
+}
+
+impl ByHand {
+    pub(crate) fn start() -> Self {
+        let (tell, happened) = tokio::sync::mpsc::channel(1024);
+        let address = serving(move |connection, mut stream| {
+            while let Some(head) = read_head(&mut stream) {
+                let (answer, answered) = sync_channel::<Vec<u8>>(1);
+                let _ = tell.blocking_send(Happened::Asked(Asked { connection, head, answer }));
+                let Ok(bytes) = answered.recv() else { return };
+                if stream.write_all(&bytes).is_err() {
+                    break;
+                }
+            }
+            let _ = tell.blocking_send(Happened::Closed(connection));
+        });
+        Self { address, happened }
+    }
+
+    pub(crate) async fn next(&mut self) -> Happened {
+        let next = tokio::time::timeout(GUARD, self.happened.recv()).await;
+        next.expect("something comes to the upstream").unwrap()
+    }
+
+    /// The next request; connections that end meanwhile are passed over.
+    pub(crate) async fn asked(&mut self) -> Asked {
+        loop {
+            if let Happened::Asked(asked) = self.next().await {
+                return asked;
+            }
+        }
+    }
+
+    /// Waits for the next end of a connection.
+    pub(crate) async fn closed(&mut self) -> usize {
+        match self.next().await {
+            Happened::Closed(connection) => connection,
+            Happened::Asked(asked) => panic!("an unexpected request: {}", asked.head),
+        }
+    }
+
+    /// No request has come that was not taken.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        while let Ok(happened) = self.happened.try_recv() {
+            if let Happened::Asked(_) = happened {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Asked {
+    pub(crate) fn answer(self, bytes: &[u8]) {
+        self.answer.send(bytes.to_vec()).unwrap();
+    }
+
+    pub(crate) fn ok(self) {
+        self.answer(OK);
+    }
+}
+
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A client's connection that is kept open.
+pub(crate) struct Client(pub(crate) tokio::net::TcpStream);
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self(tokio::net::TcpStream::connect(address).await.unwrap())
+    }
+
+    /// From another address of the loopback network.
+    pub(crate) async fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        Self(socket.connect(address).await.unwrap())
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &str) {
+        use tokio::io::AsyncWriteExt;
+        self.0.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    pub(crate) async fn send_get(&mut self, path: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    }
+
+    /// A request and its whole answer, whose length must be declared.
+    pub(crate) async fn get(&mut self, path: &str) -> String {
+        self.send_get(path).await;
+        self.answer().await
+    }
+
+    /// An answer whose length is declared.
+    pub(crate) async fn answer(&mut self) -> String {
+        let mut seen = self.until("\r\n\r\n").await;
+        let length = seen.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        let reading = tokio::io::AsyncReadExt::read_exact(&mut self.0, &mut body);
+        tokio::time::timeout(GUARD, reading).await.expect("a body in time").unwrap();
+        seen.push_str(&String::from_utf8_lossy(&body));
+        seen
+    }
+
+    /// Everything up to `wanted`.
+    pub(crate) async fn until(&mut self, wanted: &str) -> String {
+        let mut seen = Vec::new();
+        while !seen.ends_with(wanted.as_bytes()) {
+            let byte = tokio::time::timeout(GUARD, tokio::io::AsyncReadExt::read_u8(&mut self.0)).await;
+            let so_far = String::from_utf8_lossy(&seen);
+            let byte = byte.unwrap_or_else(|_| panic!("no {wanted:?} after {so_far:?}"));
+            seen.push(byte.unwrap_or_else(|error| panic!("{error} after {so_far:?}")));
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    /// Everything up to the end.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut seen = Vec::new();
+        let reading = tokio::io::AsyncReadExt::read_to_end(&mut self.0, &mut seen);
+        tokio::time::timeout(GUARD, reading).await.expect("an end in time").unwrap();
+        String::from_utf8_lossy(&seen).into_owned()
+    }
 }

@@ -1,0 +1,215 @@
+//! Connections to an endpoint: never more than the cap over all workers, handed on where they are needed, never used
+//! when they could carry somebody else's answer.
+
+use std::io::Write;
+use std::sync::mpsc::sync_channel;
+
+use mainstay_core::clock::Clock;
+use mainstay_core::port::Engine;
+
+use crate::setup::{ByHand, Client, Config, OK, Setup, payments, read_head, serving};
+
+const IN_USE: &str = r#"mainstay_pool_connections state="in_use""#;
+const IDLE: &str = r#"mainstay_pool_connections state="idle""#;
+const WAITING: &str = r#"mainstay_pool_connections state="waiting""#;
+
+fn open_connections(setup: &Setup) -> u64 {
+    setup.port().upstreams()[0].endpoints[0].connections
+}
+
+#[tokio::test]
+async fn the_cap_holds_over_both_workers_and_everybody_has_a_turn() {
+    const CAP: usize = 2;
+    const CLIENTS: usize = 12;
+    let mut upstream = ByHand::start();
+    let config =
+        Config { upstream: ", pool: { connections_max: 2, wait: 20s }, timeouts: off", ..Config::default() };
+    let setup = Setup::start(&config, upstream.address).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect(setup.address()).await;
+        client.send_get("/v1/x").await;
+        clients.push(client);
+    }
+    let mut held = Vec::new();
+    for left in (0..=CLIENTS - CAP).rev() {
+        while held.len() < CAP {
+            held.push(upstream.asked().await);
+        }
+        // Each held request has a connection to itself, so a third one would mean a connection over the cap.
+        setup.until_metric(WAITING, left as f64).await;
+        assert!(upstream.is_quiet(), "more than {CAP} connections");
+        assert!(open_connections(&setup) <= CAP as u64);
+        held.remove(0).ok();
+    }
+    held.into_iter().for_each(crate::setup::Asked::ok);
+    for mut client in clients {
+        assert!(client.answer().await.starts_with("HTTP/1.1 200 "));
+    }
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_longer_than_the_pool_allows_is_told_to_come_again() {
+    let mut upstream = ByHand::start();
+    let config = Config { upstream: ", pool: { connections_max: 1, wait: 50ms }", ..Config::default() };
+    let setup = Setup::start(&config, upstream.address).await;
+    let mut busy = Client::connect(setup.address()).await;
+    busy.send_get("/v1/x").await;
+    let asked = upstream.asked().await;
+    assert_eq!(setup.metric(IN_USE), 1.0);
+    // On its own worker and on the other one.
+    for _ in 0..2 {
+        let mut late = Client::connect(setup.address()).await;
+        let answer = late.get("/v1/x").await;
+        for there in ["HTTP/1.1 503 ", "\"code\":\"pool_exhausted\"", "retry-after: 1\r\n"] {
+            assert!(answer.contains(there), "{there}\n{answer}");
+        }
+        assert!(answer.contains("proxy-status: mainstay; error=connection_limit_reached"), "{answer}");
+    }
+    assert!(upstream.is_quiet());
+    asked.ok();
+    assert!(busy.answer().await.ends_with("ok"));
+    setup.until_metric(IN_USE, 0.0).await;
+    setup.until_metric(IDLE, 1.0).await;
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_waiter_gets_the_connection_that_becomes_free() {
+    let mut upstream = ByHand::start();
+    let config = Config { upstream: ", pool: { connections_max: 1, wait: 20s }", ..Config::default() };
+    let text = config.text(upstream.address).replace("workers: 2", "workers: 1");
+    let setup = Setup::start_text(&text, Clock::System).await;
+    let [mut first, mut second] =
+        [Client::connect(setup.address()).await, Client::connect(setup.address()).await];
+    first.send_get("/v1/x").await;
+    let asked = upstream.asked().await;
+    second.send_get("/v1/x").await;
+    setup.until_metric(WAITING, 1.0).await;
+    asked.ok();
+    let asked = upstream.asked().await;
+    assert_eq!(asked.connection, 0, "the same connection");
+    asked.ok();
+    assert!(first.answer().await.ends_with("ok") && second.answer().await.ends_with("ok"));
+    setup.until_metric(WAITING, 0.0).await;
+    setup.engine.stop().await;
+}
+
+/// Without being asked, the other worker would keep its idle connection for `idle_timeout`, and this one would have
+/// nothing but a place under the cap that does not become free.
+#[tokio::test]
+async fn an_idle_connection_of_another_worker_makes_room() {
+    for protocol in ["", ", protocol: h2"] {
+        let service = payments();
+        let pool = ", pool: { connections_max: 1, wait: 10s }, timeouts: { total: off }";
+        let config = Config { upstream: pool, ..Config::default() };
+        let text = config.text(service.addr).replace(", pool", &format!("{protocol}, pool"));
+        let setup = Setup::start_text(&text, Clock::System).await;
+        // The second connection goes to the worker that has none.
+        let mut clients = [Client::connect(setup.address()).await, Client::connect(setup.address()).await];
+        for who in [0, 1, 0] {
+            let client = &mut clients[who];
+            let answer = client.get("/v1/bytes/1").await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{protocol} {answer}");
+            assert_eq!(open_connections(&setup), 1, "{protocol}");
+        }
+        assert_eq!(service.stats().connections_accepted(), 3, "{protocol}");
+        setup.engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_when_it_is_idle_or_old_and_kept_otherwise() {
+    let rows = [
+        (", pool: { idle_timeout: 100ms }", true),
+        (", pool: { lifetime_max: 1s }", true),
+        (", pool: off", true),
+        (", pool: { idle_max: 0 }", true),
+        ("", false),
+    ];
+    for (upstream, closed) in rows {
+        let mut service = ByHand::start();
+        let setup = Setup::start(&Config { upstream, ..Config::default() }, service.address).await;
+        let mut client = Client::connect(setup.address()).await;
+        for request in 0..2 {
+            client.send_get("/v1/x").await;
+            let asked = service.asked().await;
+            assert_eq!(asked.connection, if closed { request } else { 0 }, "{upstream}");
+            asked.ok();
+            assert!(client.answer().await.ends_with("ok"));
+            if closed {
+                assert_eq!(service.closed().await, request, "{upstream}");
+                setup.until_metric(IDLE, 0.0).await;
+                assert_eq!(open_connections(&setup), 0, "{upstream}");
+            } else {
+                setup.until_metric(IDLE, 1.0).await;
+            }
+        }
+        setup.engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_behind_an_answer_are_nobodys_answer() {
+    const POISON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    // Poison in one piece with the answer, and poison that comes while the connection is idle.
+    for comes_later in [false, true] {
+        let (delivered, wait_for_delivery) = sync_channel::<()>(1);
+        let (poisoned, wait_for_poison) = sync_channel::<()>(1);
+        let wait_for_delivery = std::sync::Mutex::new(wait_for_delivery);
+        let upstream = serving(move |connection, mut stream| {
+            while read_head(&mut stream).is_some() {
+                if connection > 0 {
+                    stream.write_all(OK).unwrap();
+                } else if comes_later {
+                    stream.write_all(OK).unwrap();
+                    wait_for_delivery.lock().unwrap().recv().unwrap();
+                    stream.write_all(POISON).unwrap();
+                    poisoned.send(()).unwrap();
+                } else {
+                    stream.write_all(&[OK, POISON].concat()).unwrap();
+                }
+            }
+        });
+        let setup = Setup::start(&Config::default(), upstream).await;
+        let mut client = Client::connect(setup.address()).await;
+        assert!(client.get("/v1/x").await.ends_with("ok"));
+        if comes_later {
+            delivered.send(()).unwrap();
+            crate::setup::blocking(move || wait_for_poison.recv().unwrap()).await;
+        }
+        for _ in 0..2 {
+            let answer = client.get("/v1/x").await;
+            assert!(answer.ends_with("\r\n\r\nok"), "{comes_later} {answer}");
+        }
+        setup.engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_be_a_name_and_one_that_does_not_resolve_is_told_apart() {
+    // No resolver is asked for a label that is longer than labels can be.
+    let unknown = format!("http://{}.invalid:1", "a".repeat(64));
+    for (endpoint, status) in
+        [(unknown.as_str(), "502"), ("http://localhost:PORT", "200"), ("dns:localhost:PORT", "200")]
+    {
+        let service = payments();
+        let endpoint = endpoint.replace("PORT", &service.addr.port().to_string());
+        let text =
+            Config::default().text(service.addr).replace(&format!("http://{}", service.addr), &endpoint);
+        let setup = Setup::start_text(&text, Clock::System).await;
+        let answer = setup.get("/v1/echo").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{endpoint}\n{answer}");
+        if status == "200" {
+            let host = format!("localhost:{}", service.addr.port());
+            assert!(answer.contains(&host), "{answer}");
+            let addresses = setup.port().upstreams().remove(0).endpoints.remove(0).addresses;
+            assert!(addresses.contains(&service.addr.to_string()), "{addresses:?}");
+        } else {
+            assert!(answer.contains("\"code\":\"upstream_dns\""), "{answer}");
+            assert!(answer.contains("proxy-status: mainstay; error=dns_error"), "{answer}");
+        }
+        setup.engine.stop().await;
+    }
+}
