@@ -39,6 +39,7 @@ async fn bytes_that_are_no_request_never_reach_the_upstream() {
             "417",
             "expectation_failed",
         ),
+        ("GET * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "400", "malformed_request"),
         ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", "501", "not_implemented"),
         (&long_field, "431", "headers_too_large"),
         (&many, "431", "headers_too_large"),

@@ -36,6 +36,8 @@ pub enum Phase {
     Busy,
     /// A request runs, and its client takes no more bytes of the answer.
     Stalled,
+    /// It was told to end, and no request runs.
+    Leaving,
 }
 
 /// What a connection has to do now.
@@ -47,6 +49,8 @@ pub enum Interrupt {
     Slow,
     /// End as soon as nothing runs: drain or age.
     Close,
+    /// The socket has taken nothing for too long, whatever was to be written: end at once.
+    Stuck,
 }
 
 /// After so much silence a connection's buffers are given back.
@@ -68,6 +72,8 @@ pub struct ConnCx {
     interrupt: Cell<Option<Interrupt>>,
     /// Bytes that the client had not taken when they were last looked at.
     unwritten: Cell<usize>,
+    /// Since when the socket has taken nothing of what is to be written.
+    blocked_since: Cell<Option<MonoMs>>,
     /// Set once it has to end after what runs.
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -87,6 +93,7 @@ impl ConnCx {
             since: Cell::new(now),
             interrupt: Cell::new(None),
             unwritten: Cell::new(0),
+            blocked_since: Cell::new(None),
             closing: Cell::new(false),
             waker: RefCell::new(None),
             _permit: permit,
@@ -119,6 +126,16 @@ impl ConnCx {
             self.enter(Phase::Stalled);
         } else if bytes == 0 && self.phase.get() == Phase::Stalled {
             self.enter(Phase::Busy);
+        }
+    }
+
+    /// Notes whether the socket would take nothing of what was to be written. For connections on which writing is
+    /// not part of one request.
+    pub fn note_blocked(&self, blocked: bool) {
+        if !blocked {
+            self.blocked_since.set(None);
+        } else if self.blocked_since.get().is_none() {
+            self.blocked_since.set(Some(self.worker.mono_ms()));
         }
     }
 
@@ -156,7 +173,13 @@ impl ConnCx {
             self.interrupt(Interrupt::Close);
             return;
         }
-        let lasted_ms = u128::from(now.since(self.since.get())).saturating_sub(SWEEP_EVERY.as_millis());
+        let lasted = |since| u128::from(now.since(since)).saturating_sub(SWEEP_EVERY.as_millis());
+        let silence_ms = server.body_timeout.as_millis();
+        if self.blocked_since.get().is_some_and(|since| lasted(since) >= silence_ms) {
+            self.interrupt(Interrupt::Stuck);
+            return;
+        }
+        let lasted_ms = lasted(self.since.get());
         match self.phase.get() {
             Phase::Idle if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
             Phase::Idle if lasted_ms >= u128::from(PARK_AFTER_MS) => {
@@ -164,9 +187,9 @@ impl ConnCx {
                 self.interrupt(Interrupt::Park);
             }
             Phase::Parked if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
-            Phase::Stalled if lasted_ms >= server.body_timeout.as_millis() => self.interrupt(Interrupt::Slow),
+            Phase::Stalled | Phase::Leaving if lasted_ms >= silence_ms => self.interrupt(Interrupt::Slow),
             Phase::Head if lasted_ms >= server.header_timeout.as_millis() => self.interrupt(Interrupt::Slow),
-            Phase::Idle | Phase::Parked | Phase::Head | Phase::Busy | Phase::Stalled => {}
+            Phase::Idle | Phase::Parked | Phase::Head | Phase::Busy | Phase::Stalled | Phase::Leaving => {}
         }
     }
 }
@@ -283,7 +306,7 @@ async fn first_bytes(conn: &Rc<ConnCx>, stream: &mut Stream) -> Option<(bool, By
                 conn.enter_if_idle(Phase::Head);
             }
             match conn.poll_interrupt(cx) {
-                Some(Interrupt::Slow | Interrupt::Close) => return Poll::Ready(None),
+                Some(Interrupt::Slow | Interrupt::Close | Interrupt::Stuck) => return Poll::Ready(None),
                 Some(Interrupt::Park) | None => {}
             }
             if first.is_empty() && stream.poll_read_ready(cx).is_pending() {

@@ -2,6 +2,9 @@
 //!
 //! Framing, flow control and header compression are hyper's and h2's. Here their limits are set, each stream
 //! becomes a [`Request`], and the connection is told to go away when it is old or the engine drains.
+//!
+//! A client can stop taking bytes in two ways, and each ends after `limits.body_timeout`: a stream whose window stays
+//! closed is reset ([`until_stalled`]), a connection whose socket takes nothing is closed.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -9,22 +12,25 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::body::Incoming;
+use http::Method;
+use http_body::{Frame, SizeHint};
+use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_wire::Authority;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::connection::{ConnCx, Interrupt, Phase};
 use crate::fields::Seen;
 use crate::lifecycle;
 use crate::request::{Request, RequestBody};
-use crate::respond::body::OutBody;
+use crate::respond::body::{Broken, OutBody};
 use crate::stream::Stream;
 
 /// Runs streams on this thread.
@@ -39,10 +45,21 @@ impl<F: Future + 'static> Executor<F> for LocalExec {
     }
 }
 
-/// A stream of bytes, some of which have been read before.
+/// What hyper may hold of an answer whose client does not take it, per stream.
+const SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection's socket, some bytes of which have been read before. Notes when it takes no bytes.
 struct Rewound {
     first: Bytes,
     stream: Stream,
+    conn: Rc<ConnCx>,
+}
+
+impl Rewound {
+    fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
+        self.conn.note_blocked(written.is_pending());
+        written
+    }
 }
 
 impl AsyncRead for Rewound {
@@ -63,7 +80,8 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.noted(written)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -76,7 +94,8 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.noted(written)
     }
     fn is_write_vectored(&self) -> bool {
         true
@@ -87,6 +106,15 @@ impl AsyncWrite for Rewound {
 struct Streams {
     conn: Rc<ConnCx>,
     running: Cell<usize>,
+    /// The client was told that this connection ends.
+    leaving: Cell<bool>,
+}
+
+impl Streams {
+    /// What the connection does while nothing runs.
+    fn at_rest(&self) -> Phase {
+        if self.leaving.get() { Phase::Leaving } else { Phase::Idle }
+    }
 }
 
 /// Counts one stream, in the connection's phase and in the worker's load.
@@ -110,44 +138,142 @@ impl Drop for StreamGuard {
         let running = self.0.running.get() - 1;
         self.0.running.set(running);
         if running == 0 {
-            self.0.conn.enter(Phase::Idle);
+            self.0.conn.enter(self.0.at_rest());
         } else {
             self.0.conn.worker.port().load.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
+tokio::task_local! {
+    /// Of the stream whose task runs.
+    static HANDED: Rc<Handed>;
+}
+
+/// The last piece of an answer that was handed to hyper, which asks for the next one when the client's window and the
+/// connection have room for it.
+#[derive(Default)]
+struct Handed {
+    pieces: Cell<u64>,
+    /// The next piece was not asked for yet.
+    waits: Cell<bool>,
+    /// The client has not taken it in time.
+    stalled: Cell<bool>,
+}
+
+/// An answer on its way over a stream.
+struct StreamBody {
+    body: OutBody,
+    handed: Rc<Handed>,
+    _running: StreamGuard,
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let waits = matches!(polled, Poll::Ready(Some(Ok(_))));
+        self.handed.waits.set(waits);
+        self.handed.pieces.set(self.handed.pieces.get() + u64::from(waits));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if self.handed.stalled.get()
+            && let Some(cx) = self.body.context()
+        {
+            cx.aborted("client");
+        }
+    }
+}
+
+/// Runs streams on this thread, each for as long as its client takes what it is sent.
+#[derive(Clone, Copy)]
+struct StreamExec {
+    silence_max: Duration,
+}
+
+impl<F: Future + 'static> Executor<F> for StreamExec {
+    fn execute(&self, stream: F) {
+        let handed = Rc::new(Handed::default());
+        let watched = until_stalled(stream, Rc::clone(&handed), self.silence_max);
+        tokio::task::spawn_local(HANDED.scope(handed, watched));
+    }
+}
+
+/// Drives a stream; lets go of it, which resets it, when a piece of its answer waits for too long.
+async fn until_stalled(stream: impl Future, handed: Rc<Handed>, silence_max: Duration) {
+    let mut stream = pin!(stream);
+    let mut waiting: Option<(u64, Pin<Box<Sleep>>)> = None;
+    poll_fn(|cx| {
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !handed.waits.get() {
+            return Poll::Pending;
+        }
+        let piece = handed.pieces.get();
+        if waiting.as_ref().is_none_or(|(known, _)| *known != piece) {
+            waiting = Some((piece, Box::pin(tokio::time::sleep(silence_max))));
+        }
+        let Some((_, sleep)) = &mut waiting else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(cx));
+        handed.stalled.set(true);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 /// Serves a connection until it ends.
 pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
     let snapshot = conn.worker.snapshot();
     let server = &snapshot.plan.server;
-    let mut builder = http2::Builder::new(LocalExec);
+    let body_timeout = server.body_timeout;
+    let mut builder = http2::Builder::new(StreamExec { silence_max: body_timeout });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(server.http2_streams_max)
         .initial_stream_window_size(server.http2_window)
         .initial_connection_window_size(server.http2_window.saturating_mul(2))
+        .max_send_buf_size(SEND_BYTES_MAX)
         .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(64)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
-    let body_timeout = server.body_timeout;
     drop(snapshot);
-    let streams = Rc::new(Streams { conn: Rc::clone(&conn), running: Cell::new(0) });
+    let streams =
+        Rc::new(Streams { conn: Rc::clone(&conn), running: Cell::new(0), leaving: Cell::new(false) });
     let service = hyper::service::service_fn({
         let streams = Rc::clone(&streams);
         move |request| serve_stream(Rc::clone(&streams), request, body_timeout)
     });
-    let io = TokioIo::new(Rewound { first: first.freeze(), stream });
+    let io = TokioIo::new(Rewound { first: first.freeze(), stream, conn: Rc::clone(&conn) });
     let mut connection = pin!(builder.serve_connection(io, service));
     conn.enter(Phase::Idle);
-    let mut told = false;
     poll_fn(|cx| {
         match conn.poll_interrupt(cx) {
-            Some(Interrupt::Close | Interrupt::Slow) if !told => {
-                told = true;
+            Some(Interrupt::Stuck) => return Poll::Ready(()),
+            // Told to end long ago, and nothing runs: what holds it up is a client that does not take the rest.
+            Some(Interrupt::Slow) if streams.leaving.get() => return Poll::Ready(()),
+            Some(Interrupt::Close | Interrupt::Slow) if !streams.leaving.replace(true) => {
                 connection.as_mut().graceful_shutdown();
+                conn.enter_if_idle(Phase::Leaving);
             }
             Some(_) | None => {}
         }
@@ -160,13 +286,25 @@ async fn serve_stream(
     streams: Rc<Streams>,
     request: http::Request<Incoming>,
     body_timeout: Duration,
-) -> Result<http::Response<OutBody>, std::convert::Infallible> {
-    let guard = StreamGuard::begin(&streams);
-    let conn = Rc::clone(&streams.conn);
+) -> Result<http::Response<StreamBody>, std::convert::Infallible> {
+    let running = StreamGuard::begin(&streams);
+    let handed = HANDED.with(Rc::clone);
+    let answer = answer(&streams.conn, request, body_timeout).await;
+    Ok(answer.map(|body| StreamBody { body, handed, _running: running }))
+}
+
+async fn answer(
+    conn: &Rc<ConnCx>,
+    request: http::Request<Incoming>,
+    body_timeout: Duration,
+) -> http::Response<OutBody> {
     let (parts, incoming) = request.into_parts();
+    if parts.method == Method::CONNECT {
+        return lifecycle::refuse_bytes(conn, "not_implemented", "This server opens no tunnels.");
+    }
     let authority = match authority(&parts) {
         Ok(authority) => authority,
-        Err(detail) => return Ok(lifecycle::refuse_bytes(&conn, "bad_host", detail)),
+        Err(detail) => return lifecycle::refuse_bytes(conn, "bad_host", detail),
     };
     let uri = &parts.uri;
     let request = Request {
@@ -179,9 +317,7 @@ async fn serve_stream(
         body: RequestBody::h2(incoming, body_timeout),
         protocol: "2",
     };
-    let mut answer = Box::pin(lifecycle::serve_request(conn, request)).await;
-    answer.body_mut().keep(Box::new(guard));
-    Ok(answer)
+    Box::pin(lifecycle::serve_request(Rc::clone(conn), request)).await
 }
 
 /// `:authority`, or `Host`; when both are there they must say the same (RFC 9113, 8.3.1).

@@ -45,7 +45,10 @@ impl From<Problem> for NotRouted {
 pub fn route<'a>(cx: &RequestCx, request: &'a Request) -> Result<Routed<'a>, NotRouted> {
     let snapshot = &*cx.snapshot.plan;
     if request.path.as_ref() == b"*" {
-        // OPTIONS * asks about the server as a whole.
+        if request.method != Method::OPTIONS {
+            let detail = "Only OPTIONS asks about the server as a whole.";
+            return Err(Problem::new(ProblemCode::MalformedRequest, detail).into());
+        }
         return Ok(Routed::Options(HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
     }
     let path = canonical_path(&request.path)

@@ -1,6 +1,5 @@
 //! The body of an answer, with the request's context inside, so that the record waits for the last byte.
 
-use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,7 +21,6 @@ pub struct OutBody {
     kind: Kind,
     length: Option<u64>,
     cx: Option<Rc<RequestCx>>,
-    kept: Option<Box<dyn Any>>,
 }
 
 enum Kind {
@@ -46,28 +44,23 @@ impl std::error::Error for Broken {}
 impl OutBody {
     /// No body.
     pub fn empty() -> Self {
-        Self { kind: Kind::Empty, length: Some(0), cx: None, kept: None }
+        Self { kind: Kind::Empty, length: Some(0), cx: None }
     }
 
     /// These bytes.
     pub fn full(bytes: Bytes) -> Self {
-        Self { length: Some(bytes.len() as u64), kind: Kind::Full(bytes), cx: None, kept: None }
+        Self { length: Some(bytes.len() as u64), kind: Kind::Full(bytes), cx: None }
     }
 
     /// What an upstream sends.
     pub fn upstream(body: UpstreamBody, length: Option<u64>) -> Self {
-        Self { kind: Kind::Upstream(Box::new(body)), length, cx: None, kept: None }
+        Self { kind: Kind::Upstream(Box::new(body)), length, cx: None }
     }
 
     /// Puts the request's context inside.
     pub fn with_context(mut self, cx: Rc<RequestCx>) -> Self {
         self.cx = Some(cx);
         self
-    }
-
-    /// Keeps something alive as long as the body.
-    pub fn keep(&mut self, it: Box<dyn Any>) {
-        self.kept = Some(it);
     }
 
     /// The request this answers.
