@@ -57,58 +57,6 @@ fn forty_apis_of_fifteen_teams() {
     assert!(operations >= 600, "{operations}");
 }
 
-/// The yaml blocks of a document that begin with a key of the file.
-fn yaml_blocks(text: &str) -> Vec<String> {
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let keys = [
-        "include:",
-        "server:",
-        "control:",
-        "portal:",
-        "upstreams:",
-        "upstream_defaults:",
-        "classes:",
-        "apis:",
-        "telemetry:",
-    ];
-    blocks.filter(|block| keys.iter().any(|key| block.starts_with(key))).map(str::to_owned).collect()
-}
-
-#[test]
-fn what_the_guides_show_can_be_read() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let guides =
-        std::fs::read_dir(root.join("docs/guides")).expect("guides").flatten().map(|entry| entry.path());
-    let mut blocks = 0;
-    for path in guides.chain([root.join("README.md")]) {
-        for block in yaml_blocks(&std::fs::read_to_string(&path).expect("a document")) {
-            blocks += 1;
-            // Parts of a file leave out what the reader has already seen, and name files that are not there.
-            let missing = [
-                "file_unreadable",
-                "unknown_upstream",
-                "guide_missing",
-                "guide_without_portal",
-                "nothing_served",
-                "include_empty",
-                "env_missing",
-                "missing_key",
-                "version_empty",
-                "unknown_class",
-            ];
-            let outcome = load_memory(
-                Path::new("mainstay.yaml"),
-                [("mainstay.yaml", block.as_str())],
-                &super::options(),
-            );
-            let wrong: Vec<_> =
-                outcome.problems.into_iter().filter(|problem| !missing.contains(&problem.code)).collect();
-            assert!(wrong.is_empty(), "{}\n{block}\n{}", path.display(), render_text(&wrong));
-        }
-    }
-    assert!(blocks >= 5, "{blocks}");
-}
-
 fn load_text(text: &str, document: &str) -> Outcome {
     let files = [("mainstay.yaml", text), ("doc.yaml", document)];
     load_memory(Path::new("mainstay.yaml"), files, &Options::default())

@@ -126,10 +126,14 @@ pub(super) fn versions(common: &Common) -> u8 {
         }
         line.push('\n');
         for caller in item["callers"].as_array().into_iter().flatten() {
-            line.push_str(&format!("    {} requests from {}\n", caller["requests"], text(&caller["caller"])));
+            line.push_str(&format!(
+                "    {} from {}\n",
+                requests(&caller["requests"]),
+                text(&caller["caller"])
+            ));
         }
         if item["others"].as_u64().is_some_and(|n| n > 0) {
-            line.push_str(&format!("    {} requests from others\n", item["others"]));
+            line.push_str(&format!("    {} from others\n", requests(&item["others"])));
         }
         line
     })
@@ -221,6 +225,11 @@ pub(super) fn plan(common: &Common, file: Option<PathBuf>) -> u8 {
         changes.iter().map(|change| format!("{change}\n")).collect()
     });
     if loosens { NO } else { 0 }
+}
+
+fn requests(count: &Value) -> String {
+    let noun = if count.as_u64() == Some(1) { "request" } else { "requests" };
+    format!("{count} {noun}")
 }
 
 /// A JSON value as people read it.

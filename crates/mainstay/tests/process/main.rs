@@ -6,7 +6,9 @@
 mod admin;
 mod commands;
 mod demo;
+mod documents;
 mod examples;
 mod lifecycle;
+mod lists;
 mod reload;
 mod run;
