@@ -1,9 +1,10 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `mutants`, `schema`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `mutants`, `counts`, `schema`.
 //!
 //! A person and the continuous integration run the same commands, so that a green laptop means a green run there.
 //! Exit codes: 0 all is well, 1 something is wrong and was said, 2 the command line was not understood.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool answers on its terminal")]
 
+mod counts;
 mod fuzz;
 mod mutants;
 mod schema;
@@ -23,6 +24,8 @@ usage: cargo xtask COMMAND
   tidy            the rules no compiler knows: direction of dependencies, sizes, reasons, links
   mutants [NAME...]
                   switch off each guard of tests/mutants once; the tests that are named for it must fail
+  counts [--write]
+                  compare instruction counts with bench/instructions/baseline.json; --write replaces them
   schema [--write]
                   compare docs/mainstay.schema.json with what the binary says; --write brings it up to date";
 
@@ -65,6 +68,13 @@ fn dispatch(arguments: &[&str]) -> Result<(), Failure> {
         }
         ["mutants", names @ ..] => Ok(mutants::run(&root, names)?),
         ["tidy"] => Ok(tidy::run(&root)?),
+        ["counts"] => {
+            if let Some(why) = counts::run(&root, counts::Mode::Compare)? {
+                println!("not compared: {why}");
+            }
+            Ok(())
+        }
+        ["counts", "--write"] => Ok(counts::run(&root, counts::Mode::Write).map(drop)?),
         ["schema"] => Ok(schema::run(&root, schema::Mode::Compare)?),
         ["schema", "--write"] => Ok(schema::run(&root, schema::Mode::Write)?),
         ["help" | "--help" | "-h"] => {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, in the order in which they are cheapest to fail.
 
-use crate::{fuzz, mutants, schema, setup, shell, tidy};
+use crate::{counts, fuzz, mutants, schema, setup, shell, tidy};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -151,20 +151,9 @@ fn deny(root: &Path, _: &Options) -> Result<Done, String> {
     well(shell::run(shell::command(root, "cargo", &arguments)))
 }
 
-/// Instruction counts of the hot functions against their recorded baselines.
+/// Instruction counts of the request path against the committed ones.
 fn counts(root: &Path, _: &Options) -> Result<Done, String> {
-    let metadata = tidy::metadata(root)?;
-    let benches = tidy::bench_targets(&metadata);
-    if benches.is_empty() {
-        return Ok(Done::Skipped("no crate has a benchmark".to_owned()));
-    }
-    let runner = tidy::version_of(&metadata, "gungraun")
-        .ok_or("a crate has a benchmark, but none depends on gungraun, which counts the instructions")?;
-    setup::install_benchmark_runner(root, &runner)?;
-    for (package, bench) in &benches {
-        shell::run(shell::cargo(root, &["bench", "-p", package, "--bench", bench]))?;
-    }
-    Ok(Done::Well)
+    Ok(counts::run(root, counts::Mode::Compare)?.map_or(Done::Well, Done::Skipped))
 }
 
 /// A short run beside the other gateways. It reports and has no budget to keep: timings on a shared machine vary. That

@@ -13,5 +13,5 @@ pub mod lower;
 pub mod reload;
 pub mod report;
 
-pub use mainstay_config::Problem;
+pub use mainstay_config::{Problem, Published};
 pub use mainstay_telemetry::Output;

@@ -4,11 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use mainstay_core::clock::Clock;
 use mainstay_core::random::Random;
 use mainstay_telemetry::{EventLog, LogQueue, RecentRing, Registry};
@@ -20,10 +19,7 @@ use crate::accept::listener;
 use crate::caught;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
-use crate::worker::{EngineShared, Message, SWEEP_EVERY, Worker, WorkerPort};
-
-/// Messages that may wait for a worker.
-const INBOX: usize = 1024;
+use crate::worker::{EngineShared, Message, SWEEP_EVERY, Worker};
 
 /// What the data plane is made with.
 pub struct Parts {
@@ -58,26 +54,9 @@ impl DataPlane {
         let Parts { snapshot, listeners, registry, events, seats, clock } = parts;
         let workers = seats.len();
         let names: Vec<_> = listeners.iter().map(|(name, _)| Arc::clone(name)).collect();
-        let (ports, inboxes): (Vec<_>, Vec<_>) = (0..workers)
-            .map(|_| {
-                let (inbox, receiver) = mpsc::channel(INBOX);
-                (WorkerPort { inbox, load: AtomicUsize::new(0) }, receiver)
-            })
-            .unzip();
-        let shared = Arc::new(EngineShared {
-            snapshot: ArcSwap::new(snapshot),
-            workers: ports,
-            connections: AtomicUsize::new(0),
-            requests: AtomicUsize::new(0),
-            per_client: Default::default(),
-            draining: watch::Sender::new(false),
-            is_draining: AtomicBool::new(false),
-            is_leaving: AtomicBool::new(false),
-            callers: Default::default(),
-            events,
-            clock,
-            metrics: CommonMetrics::new(&registry, &names),
-        });
+        let metrics = CommonMetrics::new(&registry, &names);
+        let (shared, inboxes) = EngineShared::new(snapshot, workers, events, clock, metrics);
+        let shared = Arc::new(shared);
         let stop = watch::Sender::new(false);
         let mut by_worker: Vec<Vec<(Arc<str>, std::net::TcpListener)>> =
             (0..workers).map(|_| Vec::new()).collect();

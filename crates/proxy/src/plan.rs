@@ -208,6 +208,7 @@ pub struct UpstreamPlan {
 }
 
 /// What `Host` says to an upstream.
+#[derive(Clone)]
 pub enum HostPlan {
     /// Host and port of the endpoint.
     Endpoint,

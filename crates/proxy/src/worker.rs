@@ -30,6 +30,9 @@ use crate::plan::Snapshot;
 /// How often connections are looked at: idle, slow and aged ones.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
+/// Messages that may wait for a worker.
+const INBOX: usize = 1024;
+
 /// What all workers share.
 pub struct EngineShared {
     /// The configuration that serves.
@@ -59,6 +62,36 @@ pub struct EngineShared {
 }
 
 impl EngineShared {
+    /// What `workers` workers share, and the other end of each one's door.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        workers: usize,
+        events: EventLog,
+        clock: Clock,
+        metrics: CommonMetrics,
+    ) -> (Self, Vec<mpsc::Receiver<Message>>) {
+        let door = || {
+            let (inbox, receiver) = mpsc::channel(INBOX);
+            (WorkerPort { inbox, load: AtomicUsize::new(0) }, receiver)
+        };
+        let (workers, inboxes) = (0..workers).map(|_| door()).unzip();
+        let shared = Self {
+            snapshot: ArcSwap::new(snapshot),
+            workers,
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            per_client: Default::default(),
+            draining: watch::Sender::new(false),
+            is_draining: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
+            callers: CallerCounts::default(),
+            events,
+            clock,
+            metrics,
+        };
+        (shared, inboxes)
+    }
+
     /// Reports a panic.
     pub fn panicked(&self, worker: usize, ended: &str, request_id: &str, cause: &str) {
         self.events.emit(&Event::WorkerPanicked { worker: worker as u64, ended, request_id, cause });

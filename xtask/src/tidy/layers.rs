@@ -29,10 +29,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("mainstay-control", &["mainstay-core", "mainstay-config", "mainstay-telemetry"]),
-    // The service of the demo and the tools of the tests know HTTP and nothing of the engine: they must be able to
-    // disagree with it.
+    // The service of the demo knows HTTP and nothing of the engine: it must be able to disagree with it.
     ("mainstay-payments", &[]),
-    ("mainstay-testkit", &[]),
+    // The rig is an engine in memory; what stands on its two sides knows bytes only.
+    ("mainstay-testkit", &["mainstay", "mainstay-core", "mainstay-proxy", "mainstay-telemetry"]),
+    ("mainstay-bench", &["mainstay-core", "mainstay-telemetry", "mainstay-testkit"]),
     (
         "mainstay",
         &[

@@ -107,6 +107,12 @@ fn text(problem: &Problem, request_id: &str) -> String {
 }
 
 fn escape(out: &mut String, text: &str) {
+    let is_special = |byte: u8| byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f);
+    // Our own sentences have nothing to escape, and a refusal must not cost more than an answer.
+    if !text.bytes().fold(false, |special, byte| special | is_special(byte)) {
+        out.push_str(text);
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),

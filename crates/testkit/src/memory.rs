@@ -1,0 +1,113 @@
+//! A client and upstreams over streams in memory. They know bytes, not HTTP libraries.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+
+/// What one direction of a stream holds before its writer waits.
+pub const STREAM_BYTES: usize = 64 * 1024;
+/// Connections that may wait to be accepted by a [`Scripted`] upstream.
+const BACKLOG: usize = 1024;
+
+/// Opens one end of a stream; the other end is with the upstream.
+pub type Dial = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
+
+/// An upstream that gives every request the same answer. Requests are without body, or their bodies end with
+/// an empty line.
+pub fn canned(answer: &'static [u8]) -> Dial {
+    Arc::new(move || {
+        let (near, far) = tokio::io::duplex(STREAM_BYTES);
+        tokio::task::spawn_local(answer_all(far, answer));
+        Ok(near)
+    })
+}
+
+async fn answer_all(mut stream: DuplexStream, answer: &'static [u8]) {
+    let mut seen = Vec::with_capacity(4096);
+    loop {
+        if seen.ends_with(b"\r\n\r\n") {
+            seen.clear();
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+        if matches!(stream.read_buf(&mut seen).await, Ok(0) | Err(_)) {
+            return;
+        }
+    }
+}
+
+/// An upstream whose every step is the test's.
+pub struct Scripted(mpsc::Receiver<DuplexStream>);
+
+impl Scripted {
+    /// The upstream, and how the engine reaches it.
+    pub fn new() -> (Self, Dial) {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        let dial: Dial = Arc::new(move || {
+            let (near, far) = tokio::io::duplex(STREAM_BYTES);
+            sender.try_send(far).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+            Ok(near)
+        });
+        (Self(receiver), dial)
+    }
+
+    /// The next connection.
+    ///
+    /// # Panics
+    /// When the engine is gone.
+    pub async fn accept(&mut self) -> Peer {
+        Peer(self.0.recv().await.expect("the engine lives as long as the test"))
+    }
+
+    /// True when nobody has connected.
+    pub fn is_idle(&mut self) -> bool {
+        self.0.try_recv().is_err()
+    }
+}
+
+/// One end of a connection, as bytes.
+pub struct Peer(pub DuplexStream);
+
+impl Peer {
+    /// Sends all of it.
+    ///
+    /// # Panics
+    /// When the other side has closed.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("the other side reads");
+    }
+
+    /// Reads until `wanted` has come by, and gives back all that was read.
+    ///
+    /// # Panics
+    /// When the stream ends first.
+    pub async fn read_until(&mut self, wanted: &str) -> String {
+        let mut seen = Vec::new();
+        while !seen.ends_with(wanted.as_bytes()) {
+            match self.0.read_u8().await {
+                Ok(byte) => seen.push(byte),
+                Err(_) => panic!("ended after {:?}, before {wanted:?}", String::from_utf8_lossy(&seen)),
+            }
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    /// Reads exactly so many bytes.
+    ///
+    /// # Panics
+    /// When the stream ends first.
+    pub async fn read_exactly(&mut self, buffer: &mut [u8]) {
+        self.0.read_exact(buffer).await.expect("as many bytes as expected");
+    }
+
+    /// Reads to the end.
+    pub async fn read_to_end(&mut self) -> String {
+        let mut seen = Vec::new();
+        // A reset is an end too; what came before it counts.
+        let _ = self.0.read_to_end(&mut seen).await;
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+}

@@ -1,0 +1,128 @@
+//! One worker of the engine on the caller's own runtime, without sockets.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mainstay::lower;
+use mainstay::reload::Loader;
+use mainstay_core::clock::Clock;
+use mainstay_core::random::Random;
+use mainstay_proxy::accept::connection::{ConnCx, ConnPermit, serve};
+use mainstay_proxy::forward::endpoint::{EndpointShared, UpstreamShared};
+use mainstay_proxy::metrics::{self, CommonMetrics};
+use mainstay_proxy::plan::{Snapshot, UpstreamPlan};
+use mainstay_proxy::worker::{EngineShared, SWEEP_EVERY, Worker};
+use mainstay_telemetry::{EventClock, EventLog, LogWriter, Output, Recent, Registry};
+use tokio::io::duplex;
+
+use crate::memory::{Dial, Peer, STREAM_BYTES};
+
+/// Randomness of every rig: the same each time.
+const SEED: u64 = 7;
+const LOG_QUEUE_BYTES: usize = 1 << 20;
+/// The client of [`Rig::connect`].
+pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// One worker, whose upstreams are all reached by one [`Dial`].
+pub struct Rig {
+    /// What the worker shares with nobody.
+    pub shared: Arc<EngineShared>,
+    /// Its metrics.
+    pub registry: Arc<Registry>,
+    /// Its requests, as `explain --request-id` finds them.
+    pub recent: Arc<Recent>,
+    worker: Rc<Worker>,
+    _log: LogWriter,
+}
+
+impl Rig {
+    /// Starts on the current-thread runtime that this is called on, from the text of a configuration.
+    ///
+    /// # Panics
+    /// When the configuration does not load.
+    pub fn start(config: &str, clock: Clock, log: Output, dial: &Dial) -> Self {
+        let registry = Registry::new();
+        let snapshot = Arc::new(snapshot(config, &clock, &registry, dial));
+        let events =
+            EventLog::start(Output::None, &registry, EventClock::system()).expect("no output is opened");
+        let metrics = CommonMetrics::new(&registry, &[Arc::from(LISTENER)]);
+        let (shared, _inboxes) = EngineShared::new(snapshot, 1, events, clock, metrics);
+        let shared = Arc::new(shared);
+        let log = LogWriter::start(log, LOG_QUEUE_BYTES).expect("the log's output");
+        let recent = Recent::new();
+        let worker = Rc::new(Worker::new(
+            0,
+            Arc::clone(&shared),
+            registry.worker(),
+            log.worker(),
+            recent.worker(),
+            Random::seeded(SEED),
+        ));
+        worker.spawn({
+            let worker = Rc::downgrade(&worker);
+            async move {
+                let mut sweep = tokio::time::interval(SWEEP_EVERY);
+                loop {
+                    sweep.tick().await;
+                    let Some(worker) = worker.upgrade() else { return };
+                    worker.sweep();
+                }
+            }
+        });
+        Self { shared, registry, recent, worker, _log: log }
+    }
+
+    /// A new connection of a client.
+    ///
+    /// # Panics
+    /// When a connection cap is reached.
+    pub fn connect(&self) -> Peer {
+        let (near, far) = duplex(STREAM_BYTES);
+        let snapshot = self.worker.snapshot();
+        let permit = ConnPermit::take(&self.shared, 0, CLIENT, &snapshot.plan.server);
+        let permit = permit.unwrap_or_else(|cap| panic!("a connection cap is reached: {cap:?}"));
+        let peer = SocketAddr::new(CLIENT, 40_000);
+        let conn = ConnCx::new(Rc::clone(&self.worker), peer, Arc::from(LISTENER), permit);
+        self.worker.spawn(serve(conn, far.into()));
+        Peer(near)
+    }
+
+    /// A sample of `/metrics`: the value of the line that begins with `name_and_labels`.
+    pub fn metric(&self, name_and_labels: &str) -> Option<f64> {
+        let text = self.registry.render();
+        let line = text.lines().find(|line| line.starts_with(name_and_labels))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+}
+
+const LISTENER: &str = "memory";
+
+fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &Dial) -> Snapshot {
+    let folder = tempfile::tempdir().expect("a folder for the configuration");
+    let path = folder.path().join("mainstay.yaml");
+    std::fs::write(&path, config).expect("the configuration is written");
+    let outcome = Loader::new(path).load(&mainstay::Published::default(), clock.now());
+    let checked = outcome.checked.unwrap_or_else(|| panic!("{:#?}", outcome.problems));
+    let mut snapshot = lower::lower(&checked, 1, registry, None).expect("the configuration lowers");
+    snapshot.upstreams =
+        snapshot.upstreams.iter().map(|plan| Arc::new(in_memory(plan, registry, dial))).collect();
+    snapshot
+}
+
+/// The same upstream, reached in memory.
+fn in_memory(plan: &UpstreamPlan, registry: &Registry, dial: &Dial) -> UpstreamPlan {
+    let endpoint = |old: &Arc<EndpointShared>| {
+        let cells = metrics::endpoint(registry, &plan.name, &old.settings.display);
+        let mut endpoint = EndpointShared::new(Arc::clone(&plan.name), old.settings.clone(), cells);
+        endpoint.dialer = Some(Arc::clone(dial));
+        Arc::new(endpoint)
+    };
+    let endpoints = plan.shared.endpoints.iter().map(endpoint).collect();
+    UpstreamPlan {
+        name: Arc::clone(&plan.name),
+        host: plan.host.clone(),
+        h2: plan.h2,
+        shared: Arc::new(UpstreamShared::new(Arc::clone(&plan.name), endpoints)),
+    }
+}
