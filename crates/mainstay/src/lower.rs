@@ -42,8 +42,13 @@ pub fn lower(
     let names: Vec<&String> = checked.upstreams.keys().collect();
     let upstreams = checked.upstreams.values().map(|u| Arc::new(upstream(u, registry, old))).collect();
     let mut router = RouterBuilder::new();
+    let mut version_prefixes = version_prefixes(checked);
     for api in checked.apis.values() {
         let cors = api.cors.as_ref().map(|c| cors(c).map(Arc::new)).transpose()?;
+        let prefix = version_prefixes.iter_mut().find(|p| *p.base == *prefix_base(api));
+        if let (Some(prefix), Some(cors)) = (prefix, &cors) {
+            prefix.cors.push(Arc::clone(cors));
+        }
         let hosts =
             api.hosts.iter().map(|h| HostPattern::parse(h).map_err(|e| Defect(format!("host {h}: {e}"))));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
@@ -63,7 +68,7 @@ pub fn lower(
         generation,
         digest: Arc::from(short_digest(checked)),
         router: router.build(),
-        version_prefixes: version_prefixes(checked),
+        version_prefixes,
         upstreams,
         server: server(checked),
         problem_type_base: match &checked.public_url {
@@ -190,14 +195,22 @@ fn cors(cors: &checked::Cors) -> Result<CorsPlan, Defect> {
     })
 }
 
+fn prefix_base(api: &checked::Api) -> String {
+    format!("{}/", api.base_path)
+}
+
 fn version_prefixes(checked: &Checked) -> Vec<VersionPrefix> {
     let mut prefixes: Vec<VersionPrefix> = Vec::new();
     for api in checked.apis.values() {
-        let base = format!("{}/", api.base_path);
+        let base = prefix_base(api);
         let names = api.versions.keys().map(|v| Box::from(v.as_str()));
         match prefixes.iter_mut().find(|p| *p.base == *base) {
             Some(prefix) => prefix.versions.extend(names),
-            None => prefixes.push(VersionPrefix { base: base.into(), versions: names.collect() }),
+            None => prefixes.push(VersionPrefix {
+                base: base.into(),
+                versions: names.collect(),
+                cors: Vec::new(),
+            }),
         }
     }
     for prefix in &mut prefixes {

@@ -16,7 +16,7 @@ use mainstay_core::{Principal, ProblemCode, Stage, Trail};
 use mainstay_telemetry::TraceParent;
 use tokio::time::Instant;
 
-use crate::plan::RoutePlan;
+use crate::plan::{CorsPlan, RoutePlan};
 use crate::respond::record;
 use crate::worker::{LocalSnapshot, Worker};
 
@@ -48,8 +48,8 @@ pub struct RequestCx {
     pub principal: Principal,
     /// What was chosen for it.
     pub route: OnceCell<Arc<RoutePlan>>,
-    /// The `Origin` that may read the answer, as CORS decided.
-    pub cors_origin: OnceCell<HeaderValue>,
+    /// The origin that may read the answer, and by which rules.
+    pub cors: OnceCell<(Arc<CorsPlan>, HeaderValue)>,
     /// Facts for the record.
     pub facts: Facts,
 }

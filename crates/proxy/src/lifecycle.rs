@@ -42,11 +42,13 @@ pub async fn serve_request(conn: Rc<ConnCx>, mut request: Request) -> Response<O
         let mut stages = pin!(stages(&cx, &mut request));
         poll_fn(|task| caught::poll(|| stages.as_mut().poll(task))).await
     };
-    let answer = match outcome {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(refused)) => refused.answer(&cx, plain_text),
-        Err(cause) => panicked(&cx, &cause).answer(&cx, plain_text),
+    let refused = match outcome {
+        Ok(Ok(answer)) => return finish(cx, answer),
+        Ok(Err(refused)) => refused,
+        Err(cause) => panicked(&cx, &cause),
     };
+    cors::decide_unrouted(&cx, &request);
+    let answer = refused.answer(&cx, plain_text);
     finish(cx, answer)
 }
 
@@ -69,7 +71,7 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
         Routed::Health => return Ok(Answer::ours(health(cx))),
         Routed::Options(allow) => return Ok(Answer::ours(options(allow))),
         Routed::Preflight(route) => {
-            let answer = cors::preflight(cx, route.cors.as_deref(), request);
+            let answer = cors::preflight(cx, route.cors.as_ref(), request);
             let _ = cx.route.set(route);
             return Ok(Answer::ours(answer));
         }
@@ -226,7 +228,7 @@ fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen) -> 
         method: method.clone(),
         principal: Principal::Anonymous,
         route: OnceCell::new(),
-        cors_origin: OnceCell::new(),
+        cors: OnceCell::new(),
         facts: Facts::default(),
         snapshot,
         worker,

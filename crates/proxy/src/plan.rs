@@ -41,6 +41,8 @@ pub struct VersionPrefix {
     pub base: Box<str>,
     /// Version segments that exist.
     pub versions: Vec<Box<str>>,
+    /// Whose scripts may read a refusal that belongs to no operation.
+    pub cors: Vec<Arc<CorsPlan>>,
 }
 
 /// Settings of the edge.

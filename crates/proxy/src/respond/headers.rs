@@ -21,10 +21,8 @@ pub fn add(cx: &RequestCx, response: &mut Response<OutBody>, from_upstream: bool
         for (name, value) in &route.version.headers {
             headers.append(name, value.clone());
         }
-        if let (Some(plan), Some(origin)) = (&route.cors, cx.cors_origin.get()) {
-            cors::add(plan, origin, headers);
-        }
     }
+    cors::add(cx, headers);
 }
 
 fn via(response: &Response<OutBody>) -> HeaderValue {
