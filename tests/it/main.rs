@@ -14,3 +14,4 @@ mod identity;
 mod limits;
 mod pool;
 mod setup;
+mod streams;
