@@ -13,5 +13,7 @@ mod http2;
 mod identity;
 mod limits;
 mod pool;
+mod records;
 mod setup;
 mod streams;
+mod versions;

@@ -91,6 +91,19 @@ impl Setup {
         until(&format!("{series} {value}"), || self.metric(series) == value).await;
     }
 
+    /// Waits for an event of a kind.
+    pub(crate) async fn event(&self, kind: &str) -> serde_json::Value {
+        let kind = format!("\"event\":\"{kind}\"");
+        let mut found = None;
+        until(&kind, || {
+            let text = std::fs::read_to_string(self.folder.path().join("events.log")).unwrap();
+            found = text.lines().find(|line| line.contains(&kind)).map(str::to_owned);
+            found.is_some()
+        })
+        .await;
+        serde_json::from_str(&found.unwrap()).unwrap()
+    }
+
     /// The access log so far, which the configuration puts into `access.log`.
     pub(crate) fn log(&self) -> String {
         self.engine.handle.log.flush(GUARD);
@@ -119,18 +132,15 @@ impl Setup {
     }
 }
 
+/// Events go into `events.log` beside the configuration.
 pub(crate) async fn start_from(path: PathBuf, clock: Clock) -> Engine {
+    let events = mainstay::Output::File(path.with_file_name("events.log"));
     let loaded = load_for_start(path, clock).unwrap_or_else(|p| panic!("{}", mainstay_config_text(&p)));
-    let start = Start { events: mainstay_events_nowhere(), ..loaded.start };
-    Engine::start(start).await.unwrap()
+    Engine::start(Start { events, ..loaded.start }).await.unwrap()
 }
 
 fn mainstay_config_text(problems: &[mainstay::Problem]) -> String {
     problems.iter().map(|p| format!("{}: {}\n", p.line, p.message)).collect()
-}
-
-fn mainstay_events_nowhere() -> mainstay::Output {
-    mainstay::Output::None
 }
 
 pub(crate) fn any_port() -> SocketAddr {
