@@ -29,6 +29,7 @@ use tokio::time::Sleep;
 use super::connection::{ConnCx, Interrupt, Phase};
 use crate::fields::Seen;
 use crate::lifecycle;
+use crate::plan::ServerPlan;
 use crate::request::{Request, RequestBody};
 use crate::respond::body::{Broken, OutBody};
 use crate::stream::Stream;
@@ -251,7 +252,7 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
         .initial_stream_window_size(server.http2_window)
         .initial_connection_window_size(server.http2_window.saturating_mul(2))
         .max_send_buf_size(SEND_BYTES_MAX)
-        .max_header_list_size(u32::try_from(server.header_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(header_list_bytes_max(server))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(64)
         .keep_alive_interval(Some(Duration::from_secs(30)))
@@ -302,6 +303,10 @@ async fn answer(
     if parts.method == Method::CONNECT {
         return lifecycle::refuse_bytes(conn, "not_implemented", "This server opens no tunnels.");
     }
+    if let Some((code, detail)) = over_a_limit(&parts, &conn.worker.snapshot().plan.server) {
+        return lifecycle::refuse_bytes(conn, code, detail);
+    }
+    let is_head = parts.method == Method::HEAD;
     let authority = match authority(&parts) {
         Ok(authority) => authority,
         Err(detail) => return lifecycle::refuse_bytes(conn, "bad_host", detail),
@@ -317,7 +322,34 @@ async fn answer(
         body: RequestBody::h2(incoming, body_timeout),
         protocol: "2",
     };
-    Box::pin(lifecycle::serve_request(Rc::clone(conn), request)).await
+    let mut answer = Box::pin(lifecycle::serve_request(Rc::clone(conn), request)).await;
+    if is_head {
+        answer.body_mut().leave_out();
+    }
+    answer
+}
+
+/// Up to here h2 takes a head; above, it answers with a bare 431 by itself. It leaves room for heads that are over
+/// our limits by not too much, so that these are told in the usual form.
+fn header_list_bytes_max(server: &ServerPlan) -> u32 {
+    // RFC 9113, 6.5.2: each field counts with 32 bytes beside its own.
+    const BESIDE: usize = 32;
+    let bytes = 2 * (server.header_bytes_max + BESIDE * server.headers_max);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// The limits that heads of HTTP/1 have, too.
+fn over_a_limit(parts: &http::request::Parts, server: &ServerPlan) -> Option<(&'static str, &'static str)> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    if target > server.uri_bytes_max {
+        return Some(("uri_too_long", "The request target is longer than this server accepts."));
+    }
+    if parts.headers.len() > server.headers_max {
+        return Some(("headers_too_large", "The request has more header fields than this server accepts."));
+    }
+    (fields.sum::<usize>() + target > server.header_bytes_max)
+        .then_some(("headers_too_large", "The request head is larger than this server accepts."))
 }
 
 /// `:authority`, or `Host`; when both are there they must say the same (RFC 9113, 8.3.1).

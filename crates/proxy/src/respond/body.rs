@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,6 +73,13 @@ impl OutBody {
         self.length
     }
 
+    /// Leaves out a body of our own, whose head has been asked for alone.
+    pub fn leave_out(&mut self) {
+        if let Kind::Full(_) = self.kind {
+            self.kind = Kind::Empty;
+        }
+    }
+
     /// The client has all of it.
     pub fn complete(&mut self) {
         if let Some(cx) = &self.cx {
@@ -111,18 +118,18 @@ impl Body for OutBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let polled = self.poll_piece(cx);
-        if let Poll::Ready(None) = &polled {
-            self.complete();
+        loop {
+            return Poll::Ready(match ready!(self.poll_piece(cx)) {
+                Some(Ok(Piece::Data(data))) => Some(Ok(Frame::data(data))),
+                // No trailer is on the allow list yet.
+                Some(Ok(Piece::Trailers(_))) => continue,
+                Some(Err(broken)) => Some(Err(broken)),
+                None => {
+                    self.complete();
+                    None
+                }
+            });
         }
-        polled.map(|piece| {
-            piece.map(|piece| {
-                piece.map(|piece| match piece {
-                    Piece::Data(data) => Frame::data(data),
-                    Piece::Trailers(trailers) => Frame::trailers(trailers),
-                })
-            })
-        })
     }
 
     fn is_end_stream(&self) -> bool {
