@@ -44,12 +44,25 @@ pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     for (name, value) in fields {
         bytes.push(0);
         for text in [name, value] {
-            assert!(text.len() < 127);
-            bytes.push(text.len() as u8);
+            length(&mut bytes, text.len());
             bytes.extend(text.bytes());
         }
     }
     bytes
+}
+
+/// A length with a prefix of 7 bits (RFC 7541, 5.1).
+fn length(bytes: &mut Vec<u8>, mut rest: usize) {
+    if rest < 127 {
+        return bytes.push(rest as u8);
+    }
+    bytes.push(127);
+    rest -= 127;
+    while rest >= 128 {
+        bytes.push(rest as u8 | 128);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
 }
 
 /// A whole request without a body.
@@ -172,7 +185,14 @@ impl Frames {
 
     /// Sends the fields of a request that has no body, and reads until it has ended.
     pub(crate) async fn ask(&mut self, stream: u32, fields: &[(&str, &str)]) -> Ended {
-        self.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(fields))).await;
+        let block = block(fields);
+        let mut pieces = block.chunks(16_384).peekable();
+        let first = pieces.next().unwrap_or_default();
+        let last = |is_last| if is_last { END_HEADERS } else { 0 };
+        self.send(&frame(HEADERS, END_STREAM | last(pieces.peek().is_none()), stream, first)).await;
+        while let Some(piece) = pieces.next() {
+            self.send(&frame(CONTINUATION, last(pieces.peek().is_none()), stream, piece)).await;
+        }
         self.ended(stream).await
     }
 

@@ -109,6 +109,33 @@ async fn odd_targets_and_methods_are_refused_like_those_of_http_1() {
 }
 
 #[tokio::test]
+async fn heads_over_the_limits_are_told_like_those_of_http_1() {
+    let service = payments();
+    let server = ", limits: { header_bytes: 8KiB, headers: 20, uri_bytes: 1KiB }";
+    let setup = Setup::start(&Config { server, ..Config::default() }, service.addr).await;
+    let (short, long_path) = ("/v1/x".to_owned(), format!("/v1/{}", "p".repeat(1024)));
+    let (y, half, far) = ("y".to_owned(), "v".repeat(4096), "v".repeat(12_000));
+    let rows = [
+        (&long_path, vec![], "uri_too_long"),
+        (&short, vec![("x", y.as_str()); 21], "headers_too_large"),
+        (&short, vec![("x", half.as_str()); 2], "headers_too_large"),
+        // What is far over is not even kept, and h2 answers it by itself.
+        (&short, vec![("x", far.as_str()); 2], ""),
+    ];
+    for (path, more, code) in rows {
+        let target = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)];
+        let mut client = Frames::connect(setup.address(), &[]).await;
+        let ended = client.ask(1, &[&target[..], &more].concat()).await;
+        let body = ended.refusal();
+        assert!(body.contains(code) && body.is_empty() == code.is_empty(), "{code} {body}");
+        // The connection goes on.
+        assert!(matches!(client.get(3, "/v1/bytes/1").await, Ended::Answered(true, _)));
+    }
+    assert_eq!(service.stats().requests_total(), 4);
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_must_be_as_long_as_it_says() {
     let (upstream, received) = scripted(|mut stream| {
         let mut seen = Vec::new();
@@ -420,6 +447,9 @@ async fn answers_without_a_body_and_long_ones_pass_in_every_combination() {
         let head =
             [(":method", "HEAD"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/bytes/60000")];
         assert_eq!(client.ask(5, &head).await, Ended::Answered(true, String::new()), "{upstream}");
+        // A problem has no body for HEAD either.
+        let nowhere = [(":method", "HEAD"), (":scheme", "http"), (":authority", "a"), (":path", "/nowhere")];
+        assert_eq!(client.ask(7, &nowhere).await, Ended::Answered(false, String::new()), "{upstream}");
         let answer =
             setup.exchange("HEAD /v1/bytes/60000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{upstream} {answer}");

@@ -229,6 +229,42 @@ async fn chunks_pass_whole_and_what_stands_beside_them_does_not() {
 }
 
 #[tokio::test]
+async fn fields_behind_an_answer_do_not_pass() {
+    for upstream in ["", ", protocol: h2"] {
+        let address = if upstream.is_empty() {
+            serving(|_, mut stream| {
+                while read_head(&mut stream).is_some() {
+                    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-late\r\n\r\n2\r\nok\r\n0\r\n\
+                                  x-late: 1\r\naccess-control-allow-origin: *\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            })
+        } else {
+            serving_h2(|_, mut body| async move {
+                body.send_data(Bytes::from_static(b"ok"), false).unwrap();
+                let late = [("x-late", "1"), ("access-control-allow-origin", "*")];
+                let late = late.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+                body.send_trailers(http::HeaderMap::from_iter(late)).unwrap();
+            })
+            .await
+        };
+        let setup = Setup::start(&Config { upstream, ..Config::default() }, address).await;
+        let answer = setup.get("/v1/x").await;
+        assert!(answer.ends_with("ok\r\n0\r\n\r\n") && !answer.contains("late"), "{upstream} {answer}");
+        let mut client = Frames::connect(setup.address(), &[]).await;
+        client.send(&get(1, "/v1/x")).await;
+        let (mut heads, mut ended) = (0, false);
+        while !ended {
+            let next = client.next().await.expect("the connection stands");
+            heads += u32::from(next.stream == 1 && next.kind == HEADERS);
+            ended = next.stream == 1 && next.flags & END_STREAM != 0;
+        }
+        assert_eq!(heads, 1, "{upstream}");
+        setup.engine.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_http_1_0_can_tell_where_its_answer_ends() {
     let service = payments();
     let setup = Setup::start(&Config::default(), service.addr).await;
