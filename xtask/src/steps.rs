@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, in the order in which they are cheapest to fail.
 
-use crate::{counts, fuzz, mutants, schema, setup, shell, tidy};
+use crate::{counts, fuzz, mutants, promtool, schema, setup, shell, tidy};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -38,7 +38,7 @@ const fn long_step(name: &'static str, run: fn(&Path, &Options) -> Result<Done, 
 }
 
 static STEPS: &[Step] = &[
-    step("setup", |root, options| well(setup::run(root, options.long, !options.no_install))),
+    step("setup", install),
     step("fmt", |root, _| well(shell::run(shell::cargo(root, &["fmt", "--all", "--check"])))),
     step("tidy", |root, _| well(tidy::run(root))),
     step("clippy", clippy),
@@ -112,6 +112,14 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 fn well(outcome: Result<(), String>) -> Result<Done, String> {
     outcome.map(|()| Done::Well)
+}
+
+fn install(root: &Path, options: &Options) -> Result<Done, String> {
+    setup::run(root, options.long, !options.no_install)?;
+    if !options.no_install {
+        promtool::install_if_possible(root);
+    }
+    Ok(Done::Well)
 }
 
 fn clippy(root: &Path, _: &Options) -> Result<Done, String> {

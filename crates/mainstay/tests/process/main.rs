@@ -10,5 +10,6 @@ mod documents;
 mod examples;
 mod lifecycle;
 mod lists;
+mod promtool;
 mod reload;
 mod run;
