@@ -37,15 +37,12 @@ impl Answer {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, which it has to reach by itself.
+#[track_caller]
 pub(crate) fn ask(folder: &Path, arguments: &[&str]) -> Answer {
-    let output = mainstay(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Answer {
-        code: output.status.code().expect("an exit code"),
-        out: text(output.stdout),
-        err: text(output.stderr),
-    }
+    let mut process = Process::start(mainstay(folder).args(arguments));
+    let code = process.code();
+    Answer { code, out: process.out(), err: process.err() }
 }
 
 /// What a process has written to one of its outputs so far.
@@ -102,7 +99,11 @@ impl Output {
                 return None;
             }
             let (next, waited) = changed.wait_timeout(written, GUARD).unwrap();
-            assert!(!waited.timed_out(), "not in time:\n{}", next.text);
+            if waited.timed_out() {
+                let text = next.text.clone();
+                drop(next);
+                panic!("not in time:\n{text}");
+            }
             written = next;
         }
     }
@@ -112,7 +113,10 @@ impl Output {
         let (written, changed) = &*self.0;
         let written = written.lock().unwrap();
         let (written, waited) = changed.wait_timeout_while(written, GUARD, |w| !w.ended).unwrap();
-        assert!(!waited.timed_out(), "the process goes on:\n{}", written.text);
+        // A panic with the lock in hand would hide itself behind another one, of the reader.
+        let text = written.text.clone();
+        drop(written);
+        assert!(!waited.timed_out(), "the process goes on:\n{text}");
     }
 }
 
