@@ -74,9 +74,9 @@ fn compare(known: &Counts, counted: &Counts) -> Vec<String> {
         match known.get(name) {
             None => findings.push(format!("{name}: {now} instructions, and {BASELINE} does not know it")),
             Some(&before) => {
-                let change = now as f64 / before as f64 - 1.0;
-                if change.abs() > TOLERANCE {
-                    let percent = change * 100.0;
+                // The difference is a whole number; a quotient of exactly one percent would be rounded past it.
+                if now.abs_diff(before) as f64 > before as f64 * TOLERANCE {
+                    let percent = (now as f64 / before as f64 - 1.0) * 100.0;
                     findings
                         .push(format!("{name}: {before} instructions before, {now} now ({percent:+.1} %)"));
                 }
