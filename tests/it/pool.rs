@@ -7,7 +7,8 @@ use std::sync::mpsc::sync_channel;
 use mainstay_core::clock::Clock;
 use mainstay_core::port::Engine;
 
-use crate::setup::{ByHand, Client, Config, OK, Setup, payments, read_head, serving};
+use crate::frames::{Ended, Frames, get};
+use crate::setup::{ByHand, Client, Config, GUARD, OK, Setup, payments, read_head, serving, serving_h2};
 
 const IN_USE: &str = r#"mainstay_pool_connections state="in_use""#;
 const IDLE: &str = r#"mainstay_pool_connections state="idle""#;
@@ -212,4 +213,66 @@ async fn an_endpoint_may_be_a_name_and_one_that_does_not_resolve_is_told_apart()
         }
         setup.engine.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_makes_room_for_who_waits() {
+    const STREAMS: u32 = 100;
+    let (tell, mut arrived) = tokio::sync::mpsc::channel(1024);
+    let release = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let released = std::sync::Arc::clone(&release);
+    let upstream = serving_h2(None, move |connection, _, mut body| {
+        let (tell, released) = (tell.clone(), std::sync::Arc::clone(&released));
+        async move {
+            tell.send(connection).await.unwrap();
+            released.acquire().await.unwrap().forget();
+            body.send_data("ok".into(), true).unwrap();
+        }
+    })
+    .await;
+    let pool = ", protocol: h2, pool: { connections_max: 1, wait: 15s }, timeouts: off";
+    let text =
+        Config { upstream: pool, ..Config::default() }.text(upstream).replace("workers: 2", "workers: 1");
+    let setup = Setup::start_text(&text, Clock::System).await;
+    let mut client = Frames::connect(setup.address(), &[]).await;
+    for n in 0..STREAMS {
+        client.send(&get(1 + 2 * n, "/v1/x")).await;
+        assert_eq!(arrived.recv().await, Some(0));
+    }
+    let mut late = Frames::connect(setup.address(), &[]).await;
+    late.send(&get(1, "/v1/x")).await;
+    setup.until_metric(WAITING, 1.0).await;
+    release.add_permits(1);
+    let arrived = tokio::time::timeout(GUARD, arrived.recv()).await.expect("who waits has a turn");
+    assert_eq!(arrived, Some(0), "on the connection there is");
+    release.add_permits(STREAMS as usize);
+    assert_eq!(late.ended(1).await, Ended::Answered(true, "ok".into()));
+    setup.until_metric(WAITING, 0.0).await;
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_told_to_go_away_is_followed_by_another() {
+    let (tell, mut served) = tokio::sync::mpsc::channel(64);
+    let upstream = serving_h2(Some(2), move |connection, _, mut body| {
+        let tell = tell.clone();
+        async move {
+            tell.send(connection).await.unwrap();
+            body.send_data("ok".into(), true).unwrap();
+        }
+    })
+    .await;
+    let setup = Setup::start(&Config { upstream: ", protocol: h2", ..Config::default() }, upstream).await;
+    let mut client = Client::connect(setup.address()).await;
+    let mut connections = Vec::new();
+    for request in 0..10 {
+        let method = if request % 2 == 0 { "GET" } else { "POST" };
+        client.send(&format!("{method} /v1/x HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let answer = client.until("0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{request} {answer}");
+        connections.push(served.recv().await.unwrap());
+    }
+    connections.dedup();
+    assert!(connections.len() > 3, "{connections:?}");
+    setup.engine.stop().await;
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use mainstay::compose::{Engine, Start, load_for_start};
 use mainstay::reload::ControlSide;
 use mainstay_core::clock::{Clock, UnixMs};
@@ -384,4 +385,35 @@ impl Client {
         tokio::time::timeout(GUARD, reading).await.expect("an end in time").unwrap();
         String::from_utf8_lossy(&seen).into_owned()
     }
+}
+
+/// An HTTP/2 upstream that answers each request by the script, which is given the number of its connection, and may send the answer's body bit by bit. With `go_away` each connection ends after so many requests.
+pub(crate) async fn serving_h2<F: Future<Output = ()> + Send + 'static>(
+    go_away: Option<usize>,
+    script: impl Fn(usize, h2::RecvStream, h2::SendStream<Bytes>) -> F + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind(any_port()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = Arc::new(script);
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            let script = Arc::clone(&script);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut served = 0;
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let head = http::Response::builder().header("content-type", "text/event-stream");
+                    let body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+                    tokio::spawn(script(number, request.into_body(), body));
+                    served += 1;
+                    if Some(served) == go_away {
+                        connection.graceful_shutdown();
+                    }
+                }
+            });
+            number += 1;
+        }
+    });
+    address
 }

@@ -9,33 +9,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, WINDOW_UPDATE, block, frame, get};
-use crate::setup::{ByHand, Client, Config, GUARD, Setup, any_port, payments, read_head, serving};
+use crate::setup::{ByHand, Client, Config, GUARD, Setup, payments, read_head, serving, serving_h2};
 
 /// A while without a byte taken counts as full. On a slow machine that is too soon, and never too late.
 const FULL_AFTER: Duration = Duration::from_millis(500);
-
-/// An HTTP/2 upstream that answers each request by the script, which may send its body bit by bit.
-async fn serving_h2<F: Future<Output = ()> + Send + 'static>(
-    script: impl Fn(h2::RecvStream, h2::SendStream<Bytes>) -> F + Send + Sync + 'static,
-) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind(any_port()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let script = std::sync::Arc::new(script);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let script = std::sync::Arc::clone(&script);
-            tokio::spawn(async move {
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((request, mut respond))) = connection.accept().await {
-                    let head = http::Response::builder().header("content-type", "text/event-stream");
-                    let body = respond.send_response(head.body(()).unwrap(), false).unwrap();
-                    tokio::spawn(script(request.into_body(), body));
-                }
-            });
-        }
-    });
-    address
-}
 
 /// The text of a stream's DATA so far, until it contains `wanted`.
 async fn data_until(client: &mut Frames, wanted: &str) -> String {
@@ -67,7 +44,7 @@ async fn an_event_does_not_wait_for_the_next_one() {
                 }
             })
         } else {
-            serving_h2(move |_, mut body| {
+            serving_h2(None, move |_, _, mut body| {
                 let wait_until_seen = std::sync::Arc::clone(&wait_until_seen);
                 async move {
                     body.send_data(Bytes::from_static(FIRST.as_bytes()), false).unwrap();
@@ -104,7 +81,7 @@ const WHOLE: usize = 256 << 20;
 /// Writes an answer of [`WHOLE`] bytes until nothing is taken any more, and tells how much was.
 async fn endless_upstream(is_h2: bool, taken: mpsc::Sender<usize>) -> SocketAddr {
     if is_h2 {
-        return serving_h2(move |_, mut body| {
+        return serving_h2(None, move |_, _, mut body| {
             let taken = taken.clone();
             async move {
                 let mut sent = 0;
@@ -168,7 +145,7 @@ async fn an_upstream_that_does_not_read_holds_up_its_client() {
                 std::thread::park();
             })
         } else {
-            serving_h2(|unread, body| async move {
+            serving_h2(None, |_, unread, body| async move {
                 std::future::pending::<()>().await;
                 drop((unread, body));
             })
@@ -240,7 +217,7 @@ async fn fields_behind_an_answer_do_not_pass() {
                 }
             })
         } else {
-            serving_h2(|_, mut body| async move {
+            serving_h2(None, |_, _, mut body| async move {
                 body.send_data(Bytes::from_static(b"ok"), false).unwrap();
                 let late = [("x-late", "1"), ("access-control-allow-origin", "*")];
                 let late = late.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
