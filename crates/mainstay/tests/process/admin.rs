@@ -47,8 +47,10 @@ fn the_admin_api_takes_nobody_without_its_token() {
 fn the_token_is_its_owners_and_is_never_printed() {
     let service = Payments::start();
     let engine = Engine::start(&forward_to(service.address));
-    let mode = std::fs::metadata(engine.path("mainstay.token")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    for name in ["mainstay.token", "mainstay.last-good.json"] {
+        let mode = std::fs::metadata(engine.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
     assert!(engine.process.err().contains("mainstay.token"), "{}", engine.process.err());
     let token = engine.token();
     assert!(token.len() >= 32 && !token.contains(char::is_whitespace));

@@ -164,6 +164,33 @@ fn a_restart_with_a_broken_file_serves_the_last_good_one_loudly() {
     assert_eq!(ask(folder.path(), &["run"]).code, 1);
 }
 
+/// What the engine remembers is a pipe here, so that it is known to be still starting when the signal comes.
+#[test]
+fn a_signal_during_the_start_is_not_lost_and_kills_nothing() {
+    let folder = folder_with(&forward_to("127.0.0.1:1".parse().unwrap()));
+    let pipe = folder.path().join("mainstay.last-good.json");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let mut process = Process::start(mainstay(folder.path()).arg("run"));
+    // Opening waits for the other side to read.
+    let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    process.signal(Signal::TERM);
+    drop(writer);
+    assert_eq!(process.code(), 0, "{}", process.err());
+    assert_eq!(process.event("draining", 1)["reason"], "SIGTERM");
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_kept_is_told_and_stops_nothing() {
+    let folder = folder_with(&forward_to("127.0.0.1:1".parse().unwrap()));
+    std::fs::create_dir(folder.path().join("mainstay.last-good.json.new")).unwrap();
+    let engine = Engine::start_in(folder);
+    let told = engine.process.event("snapshot_not_saved", 1);
+    assert_eq!(told["level"], "error", "{told}");
+    assert_eq!(engine.control("/readyz").status, 200);
+    engine.stop();
+}
+
 #[test]
 fn the_log_of_a_reader_that_has_gone_stops_nothing() {
     let service = Payments::start();
