@@ -110,6 +110,11 @@ impl Frames {
         }
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         stream.write_all(&frame(SETTINGS, 0, 0, &payload)).await.unwrap();
+        Self::on(stream)
+    }
+
+    /// On a connection that has sent its preface.
+    pub(crate) fn on(stream: TcpStream) -> Self {
         Self { stream, goaways: Vec::new() }
     }
 

@@ -10,7 +10,8 @@ use crate::frames::{
     RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
 };
 use crate::setup::{
-    ByHand, Client, Config, GUARD, Setup, blocking, payments, read_all, read_until, scripted, until,
+    ByHand, Client, Config, GUARD, Setup, blocking, payments, read_all, read_until, scripted, serving_h2,
+    until,
 };
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -458,4 +459,82 @@ async fn answers_without_a_body_and_long_ones_pass_in_every_combination() {
         assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.len(), 3_000_000, "{upstream}");
         setup.engine.stop().await;
     }
+}
+
+/// The first byte of POST is also that of the preface of HTTP/2.
+#[tokio::test]
+async fn a_protocol_is_recognised_however_its_bytes_arrive() {
+    let service = payments();
+    let setup = Setup::start(&Config::default(), service.addr).await;
+    let mut client = Client::connect(setup.address()).await;
+    client.0.set_nodelay(true).unwrap();
+    for byte in
+        "POST /v1/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".split("").filter(|b| !b.is_empty())
+    {
+        client.send(byte).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(client.answer().await.starts_with("HTTP/1.1 200 "));
+    let mut client = Client::connect(setup.address()).await;
+    client.0.set_nodelay(true).unwrap();
+    for byte in "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".split("").filter(|b| !b.is_empty()) {
+        client.send(byte).await;
+        tokio::task::yield_now().await;
+    }
+    let mut client = Frames::on(client.0);
+    client.send(&frame(SETTINGS, 0, 0, &[])).await;
+    assert!(matches!(client.get(1, "/v1/bytes/1").await, Ended::Answered(true, _)));
+    // A preface that is none in the end is a malformed request, and has an answer.
+    let answer = setup.exchange("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("\"code\":"), "{answer}");
+    assert_eq!(service.stats().requests_total(), 2);
+    setup.engine.stop().await;
+}
+
+/// Invariant 6 towards an HTTP/2 upstream, whose connection carries others as well.
+#[tokio::test]
+async fn over_an_http_2_upstream_a_stream_is_cancelled_or_settled_and_the_connection_kept() {
+    let (tell, mut told) = tokio::sync::mpsc::channel(16);
+    let (release, released) = tokio::sync::mpsc::channel::<()>(1);
+    let released = std::sync::Arc::new(tokio::sync::Mutex::new(released));
+    let upstream = serving_h2(None, move |connection, _, mut body| {
+        let (tell, released) = (tell.clone(), std::sync::Arc::clone(&released));
+        async move {
+            tell.send((connection, None)).await.unwrap();
+            let reset = std::future::poll_fn(|cx| body.poll_reset(cx));
+            let reset = tokio::select! {
+                reset = reset => Some(u32::from(reset.unwrap())),
+                () = async { released.lock().await.recv().await.unwrap() } => None,
+            };
+            if reset.is_none() {
+                body.send_data("ok".into(), true).unwrap();
+            }
+            tell.send((connection, reset)).await.unwrap();
+        }
+    })
+    .await;
+    let config = Config { upstream: ", protocol: h2", log: "access.log", ..Config::default() };
+    let text = config.text(upstream).replace("workers: 2", "workers: 1");
+    let setup = Setup::start_text(&text, mainstay_core::clock::Clock::System).await;
+    let mut next =
+        async || tokio::time::timeout(GUARD, told.recv()).await.expect("the upstream tells").unwrap();
+
+    let mut leaves = Client::connect(setup.address()).await;
+    leaves.send("GET /v1/x HTTP/1.1\r\nHost: a\r\nX-Request-Id: left-a-get\r\n\r\n").await;
+    assert_eq!(next().await, (0, None));
+    drop(leaves);
+    assert_eq!(next().await, (0, Some(CANCEL)));
+    assert_eq!(setup.record("left-a-get").await["aborted"], "client");
+
+    let mut leaves = Client::connect(setup.address()).await;
+    leaves.send("POST /v1/x HTTP/1.1\r\nHost: a\r\nX-Request-Id: left-a-post\r\n\r\n").await;
+    assert_eq!(next().await, (0, None));
+    drop(leaves);
+    setup.until_metric("mainstay_settling", 1.0).await;
+    release.send(()).await.unwrap();
+    assert_eq!(next().await, (0, None), "not reset");
+    let record = setup.record("left-a-post").await;
+    assert_eq!((&record["status"], &record["aborted"]), (&200.into(), &"client".into()), "{record}");
+    assert!(record["trail"].to_string().contains("settle"), "{record}");
+    setup.engine.stop().await;
 }
