@@ -87,7 +87,7 @@ keys! {
         body: Size<0, 1_099_511_627_776> = "1MiB",
         /// From the first byte of a head to its end.
         header_timeout: Lasting<10, 600_000> = "10s",
-        /// Longest silence while a body arrives.
+        /// Longest silence while a body arrives, and while a client takes nothing of its answer.
         body_timeout: Lasting<10, 3_600_000> = "30s",
         /// Longest silence between requests.
         idle_timeout: Lasting<10, 86_400_000> = "75s",
