@@ -3,6 +3,7 @@
 //! Nothing here can be wrong any more, so whoever lowers it to a running plan has no errors to report.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,8 +35,10 @@ pub struct Checked {
 /// `server`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Server {
-    /// At least one address, without duplicates.
-    pub listen: Vec<SocketAddr>,
+    /// At least one, without duplicate addresses.
+    pub listen: Vec<Listener>,
+    /// `server.tls`, by name.
+    pub tls: BTreeMap<String, TlsSet>,
     /// `None`: one per core.
     pub workers: Option<usize>,
     /// `server.http2.streams_max`.
@@ -56,6 +59,49 @@ pub struct Server {
     pub node_name: String,
     /// `server.node.region`.
     pub node_region: Option<String>,
+}
+
+/// One entry of `server.listen`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub address: ListenAddress,
+    /// The name of a set in [`Server::tls`]; `None`: plain.
+    pub tls: Option<String>,
+    /// Every connection must begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+/// Where a listener is. Displayed as it is configured: `127.0.0.1:8080`, `unix:/run/x.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    /// At most 107 bytes; absolute, or relative to the working directory.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `server.tls.*`. The files could be read when they were checked; nobody has looked into them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsSet {
+    /// At least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Who signs client certificates; `None`: clients are not asked for one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A certificate with its chain, and its private key. Absolute, or relative to the working directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
 }
 
 /// An address or a network in CIDR notation.
@@ -87,8 +133,10 @@ pub struct Limits {
 /// `control`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Control {
-    /// Loopback only, as long as there is no TLS.
+    /// On loopback, unless there is `tls`.
     pub listen: SocketAddr,
+    /// The name of a set in [`Server::tls`]; `None`: plain.
+    pub tls: Option<String>,
     /// Absolute, or relative to the working directory, ready to be opened.
     pub token_file: PathBuf,
 }
@@ -101,27 +149,58 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     pub protocol: Protocol,
     pub host: HostHeader,
+    /// For endpoints with TLS; without any, nothing is set.
+    pub tls: UpstreamTls,
     pub pool: Pool,
     pub timeouts: UpstreamTimeouts,
 }
 
-/// One endpoint. Only plain HTTP as long as there is no TLS.
+/// `upstreams.*.tls`. Files are absolute, or relative to the working directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamTls {
+    /// Who signs the upstream's certificate; `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// The engine's own certificate; together with `key` or not at all.
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// The name that is asked for and must be in the certificate; `None`: the host of the endpoint. An IPv6 address
+    /// has no brackets.
+    pub server_name: Option<String>,
+}
+
+/// One endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// `host:port` (or `dns:name:port`), as the log and people name it.
+    /// `host:port` (`dns:name:port`, `unix:path`, `local:name`), as the log and people name it.
     pub display: String,
-    /// A host name or an address literal (IPv6 without brackets).
-    pub host: String,
-    pub port: u16,
-    /// `dns:name:port`: each address the name resolves to is used; else the first that connects.
-    pub all_addresses: bool,
+    pub address: EndpointAddress,
+    /// It was written `https://`.
+    pub tls: bool,
     /// 1 to 1000.
     pub weight: u32,
 }
 
-/// `upstreams.*.protocol`. Without TLS there is no ALPN: `auto` means HTTP/1.1.
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndpointAddress {
+    Tcp {
+        /// A host name or an address literal (IPv6 without brackets).
+        host: String,
+        port: u16,
+        /// `dns:name:port`: each address the name resolves to is used; else the first that connects.
+        all_addresses: bool,
+    },
+    /// At most 107 bytes; absolute, or relative to the working directory.
+    Unix(PathBuf),
+    /// A service in the process. Whether there is one of this name, the check does not know.
+    Local(String),
+}
+
+/// `upstreams.*.protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
+    /// What ALPN agrees on over TLS, HTTP/1.1 otherwise.
+    Auto,
     Http1,
     H2,
 }
@@ -230,6 +309,8 @@ pub struct Operation {
     pub timeouts: OperationTimeouts,
     /// Who may call it.
     pub auth: Auth,
+    /// Lower-case tokens of the `Upgrade` field that may switch protocols; empty: none.
+    pub upgrade: Vec<String>,
     /// The operation's own sunset, which outlives or shortens the version's.
     pub sunset_s: Option<i64>,
 }

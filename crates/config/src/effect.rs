@@ -96,6 +96,7 @@ fn of_upstream<R>(version: &Version, put: &mut impl FnMut(&str, Value) -> R) {
     put(
         "protocol",
         json!(match upstream.protocol {
+            Protocol::Auto => "auto",
             Protocol::Http1 => "http1",
             Protocol::H2 => "h2",
         }),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainstay_config::Published;
-use mainstay_config::checked::{Checked, LogOutput};
+use mainstay_config::checked::{Checked, ListenAddress, LogOutput};
 use mainstay_control::ControlConfig;
 use mainstay_control::token::{Token, TokenError};
 use mainstay_core::clock::{Clock, monotonic};
@@ -111,6 +111,9 @@ impl Engine {
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
         let Start { checked, published, loader, clock, events, fell_back } = start;
+        if let Some(defect) = lower::not_yet(&checked) {
+            return Err(defect.into());
+        }
         let registry = Registry::new();
         let events = EventLog::start(events, &registry, EventClock::system()).map_err(StartError::Log)?;
         let log = LogWriter::start(output(&checked.log.output), LOG_QUEUE_BYTES).map_err(StartError::Log)?;
@@ -238,7 +241,9 @@ type Listeners = Vec<(Arc<str>, Vec<std::net::TcpListener>)>;
 fn bind_all(checked: &Checked, workers: usize) -> Result<(Vec<SocketAddr>, Listeners), StartError> {
     let mut addresses = Vec::new();
     let mut listeners = Vec::new();
-    for address in &checked.server.listen {
+    for listener in &checked.server.listen {
+        // `lower::not_yet` has refused the others.
+        let ListenAddress::Tcp(address) = &listener.address else { continue };
         let bound = bind(*address, workers);
         let (bound, sockets) =
             bound.map_err(|error| StartError::Bind { address: *address, key: "server.listen", error })?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use mainstay_config::checked::{self, Checked};
+use mainstay_config::checked::{self, Checked, EndpointAddress, ListenAddress};
 use mainstay_policy::route::{HostPattern, MethodSpec, RouterBuilder, Template};
 use mainstay_policy::version::{Brownout, LifecyclePlan};
 use mainstay_proxy::forward::endpoint::{EndpointSettings, EndpointShared, UpstreamShared};
@@ -29,6 +29,37 @@ impl std::fmt::Display for Defect {
 
 impl std::error::Error for Defect {}
 
+/// What the configuration can say and this engine cannot do yet; `None`: it can do everything that is said.
+pub fn not_yet(checked: &Checked) -> Option<Defect> {
+    let mut found = None;
+    let mut look = |is_said: bool, key: String| {
+        if is_said && found.is_none() {
+            found = Some(Defect(format!("this engine cannot do yet what `{key}` says")));
+        }
+    };
+    for (index, listener) in checked.server.listen.iter().enumerate() {
+        look(matches!(listener.address, ListenAddress::Unix(_)), format!("server.listen.{index}"));
+        look(listener.tls.is_some(), format!("server.listen.{index}.tls"));
+        look(listener.proxy_protocol, format!("server.listen.{index}.proxy_protocol"));
+    }
+    look(checked.control.tls.is_some(), "control.tls".to_owned());
+    for upstream in checked.upstreams.values() {
+        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+            let is_plain = matches!(endpoint.address, EndpointAddress::Tcp { .. }) && !endpoint.tls;
+            look(!is_plain, format!("upstreams.{}.endpoints.{index}", upstream.name));
+        }
+    }
+    for api in checked.apis.values() {
+        for version in api.versions.values() {
+            for operation in &version.operations {
+                let key = format!("apis.{}.operations.{}.upgrade", api.name, operation.name);
+                look(!operation.upgrade.is_empty(), key);
+            }
+        }
+    }
+    found
+}
+
 /// Makes a snapshot. `old` is where live state comes from.
 ///
 /// # Errors
@@ -39,6 +70,9 @@ pub fn lower(
     registry: &Registry,
     old: Option<&Snapshot>,
 ) -> Result<Snapshot, Defect> {
+    if let Some(defect) = not_yet(checked) {
+        return Err(defect);
+    }
     let names: Vec<&String> = checked.upstreams.keys().collect();
     let upstreams = checked.upstreams.values().map(|u| Arc::new(upstream(u, registry, old))).collect();
     let mut router = RouterBuilder::new();
@@ -258,12 +292,14 @@ fn upstream(upstream: &checked::Upstream, registry: &Registry, old: Option<&Snap
         .flat_map(|plan| &plan.shared.endpoints)
         .collect();
     let name: Arc<str> = upstream.name.as_str().into();
-    let endpoints = upstream.endpoints.iter().map(|endpoint| {
+    let endpoints = upstream.endpoints.iter().filter_map(|endpoint| {
+        // `not_yet` has refused the others.
+        let EndpointAddress::Tcp { host, port, all_addresses } = &endpoint.address else { return None };
         let settings = EndpointSettings {
             display: endpoint.display.clone(),
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            all_addresses: endpoint.all_addresses,
+            host: host.clone(),
+            port: *port,
+            all_addresses: *all_addresses,
             weight: endpoint.weight,
             h2,
             connections_max: upstream.pool.connections_max,
@@ -272,13 +308,13 @@ fn upstream(upstream: &checked::Upstream, registry: &Registry, old: Option<&Snap
             lifetime_max: upstream.pool.lifetime_max,
             wait: upstream.pool.wait,
         };
-        match known.iter().find(|e| e.settings == settings) {
+        Some(match known.iter().find(|e| e.settings == settings) {
             Some(endpoint) => Arc::clone(endpoint),
             None => {
                 let metrics = metrics::endpoint(registry, &upstream.name, &settings.display);
                 Arc::new(EndpointShared::new(Arc::clone(&name), settings, metrics))
             }
-        }
+        })
     });
     let endpoints = endpoints.collect();
     UpstreamPlan {

@@ -98,6 +98,7 @@ impl Check<'_> {
             auth: match keys.auth.get().map(|auth| auth.value) {
                 Some(AuthSpec::None) | None => Auth::None,
             },
+            upgrade: Vec::new(),
             sunset_s: self.own_sunset(version, candidate, named),
         };
         (operation, says_auth)

@@ -1,12 +1,13 @@
 //! `server`, `control`, `portal` and `telemetry`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::merge::Merged;
 use super::{Check, block};
 use crate::Options;
-use crate::checked::{self, LogFormat, LogOutput};
+use crate::checked::{self, ListenAddress, Listener, LogFormat, LogOutput};
 use crate::decode::Field;
 use crate::decode::scalar::Int;
 use crate::diagnostic::{FileId, Place, Report};
@@ -31,6 +32,7 @@ impl Check<'_> {
         let node_name = node.name.value().0.map_or_else(|| (options.host_name)(), |name| name.0);
         let server = checked::Server {
             listen,
+            tls: BTreeMap::new(),
             workers: raw.workers.value().0.map(Int::size),
             http2_streams_max: http2.streams_max.value().small(),
             http2_window: u32::try_from(http2.window.value().0).unwrap_or(u32::MAX),
@@ -45,15 +47,19 @@ impl Check<'_> {
         (server, control)
     }
 
-    fn listen(&mut self, raw: &raw::Server) -> Vec<SocketAddr> {
-        let mut listen: Vec<SocketAddr> = Vec::new();
+    fn listen(&mut self, raw: &raw::Server) -> Vec<Listener> {
+        let mut listen: Vec<Listener> = Vec::new();
         for address in &raw.listen.value().0 {
-            match listen.iter().find(|known| collide(**known, address.value.0)) {
+            match taken(&listen, address.value.0) {
                 Some(known) => {
                     let message = format!("another listener is on {known} already");
                     self.report(Report::error("duplicate_listen", &address.at, message));
                 }
-                None => listen.push(address.value.0),
+                None => listen.push(Listener {
+                    address: ListenAddress::Tcp(address.value.0),
+                    tls: None,
+                    proxy_protocol: false,
+                }),
             }
         }
         if let (true, Some(place)) = (listen.is_empty(), raw.listen.place()) {
@@ -63,7 +69,7 @@ impl Check<'_> {
         listen
     }
 
-    fn control(&mut self, field: &Field<raw::Control>, taken: &[SocketAddr]) -> checked::Control {
+    fn control(&mut self, field: &Field<raw::Control>, others: &[Listener]) -> checked::Control {
         let raw = block(field, raw::Control::absent);
         let listen = raw.listen.value().0;
         // A default needs no place: it is right, unless the data plane took it, and then that one is written.
@@ -75,7 +81,7 @@ impl Check<'_> {
                 "elsewhere it needs TLS, which this version of Mainstay does not have; use `127.0.0.1:9090`";
             self.report(Report::error("control_off_loopback", &at, message).help(help));
         }
-        if let Some(known) = taken.iter().find(|known| collide(**known, listen)) {
+        if let Some(known) = taken(others, listen) {
             let message = format!(
                 "the control listener ({listen}) and the data plane ({known}) cannot share an address"
             );
@@ -84,7 +90,7 @@ impl Check<'_> {
             );
         }
         let token_file = self.folder(raw.token_file.place()).join(raw.token_file.value().0);
-        checked::Control { listen, token_file }
+        checked::Control { listen, tls: None, token_file }
     }
 
     fn limits(&mut self, raw: &raw::Limits) -> checked::Limits {
@@ -139,6 +145,14 @@ impl Check<'_> {
             redact: raw.redact.value().0.iter().map(|field| field.value.0.clone()).collect(),
         }
     }
+}
+
+/// The listener that is on an address already.
+fn taken(listeners: &[Listener], address: SocketAddr) -> Option<SocketAddr> {
+    listeners.iter().find_map(|listener| match listener.address {
+        ListenAddress::Tcp(known) if collide(known, address) => Some(known),
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => None,
+    })
 }
 
 /// Whether the system would refuse the second of two listeners. Port 0 is a free one each time.

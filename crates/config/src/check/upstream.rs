@@ -7,7 +7,7 @@ use mainstay_core::units::show_duration;
 
 use super::merge::Merged;
 use super::{Check, block};
-use crate::checked::{self, Endpoint, HostHeader, Protocol};
+use crate::checked::{self, Endpoint, EndpointAddress, HostHeader, Protocol, UpstreamTls};
 use crate::decode::scalar::{Lasting, OrOff};
 use crate::decode::{Field, Spanned};
 use crate::diagnostic::Report;
@@ -41,7 +41,8 @@ impl Check<'_> {
             name: name.value.clone(),
             endpoints,
             protocol: match raw.protocol.over(&defaults.protocol).value() {
-                raw::Protocol::Auto | raw::Protocol::Http1 => Protocol::Http1,
+                raw::Protocol::Auto => Protocol::Auto,
+                raw::Protocol::Http1 => Protocol::Http1,
                 raw::Protocol::H2 => Protocol::H2,
             },
             host: match raw.host.over(&defaults.host).value() {
@@ -49,6 +50,7 @@ impl Check<'_> {
                 raw::HostName::Preserve => HostHeader::Preserve,
                 raw::HostName::Name(name) => HostHeader::Name(name),
             },
+            tls: UpstreamTls::default(),
             pool: self.pool(&raw.pool.over(&defaults.pool)),
             timeouts: checked::UpstreamTimeouts {
                 connect: timeouts.connect.value().0,
@@ -70,7 +72,7 @@ impl Check<'_> {
         let listed = raw.endpoints.get().map(|list| (&list.at, list.value.0.as_slice()));
         for spec in listed.map(|(_, specs)| specs).unwrap_or_default() {
             let url = &spec.value.url;
-            if endpoints.iter().any(|known| known.host == url.host && known.port == url.port) {
+            if endpoints.iter().any(|known| is_same(&known.address, &url.address)) {
                 let report =
                     Report::error("duplicate_endpoint", &spec.at, "this endpoint is in the list already");
                 self.report(report.help("give one entry a larger `weight`"));
@@ -78,9 +80,8 @@ impl Check<'_> {
             }
             endpoints.push(Endpoint {
                 display: url.display.clone(),
-                host: url.host.clone(),
-                port: url.port,
-                all_addresses: url.all_addresses,
+                address: url.address.clone(),
+                tls: false,
                 weight: spec.value.weight,
             });
         }
@@ -154,10 +155,22 @@ fn duration<const MIN: u64, const MAX: u64>(field: &Field<OrOff<Lasting<MIN, MAX
     field.value().0.map(|lasting| lasting.0)
 }
 
+/// Whether two endpoints are one. All addresses of a name include the first.
+fn is_same(a: &EndpointAddress, b: &EndpointAddress) -> bool {
+    match (a, b) {
+        (EndpointAddress::Tcp { host, port, .. }, EndpointAddress::Tcp { host: other, port: on, .. }) => {
+            host == other && port == on
+        }
+        _ => a == b,
+    }
+}
+
 /// Stands where nothing could be read; a configuration with it is never served.
 fn placeholder() -> Endpoint {
     let host = "placeholder.invalid".to_owned();
-    Endpoint { display: format!("{host}:80"), host, port: 80, all_addresses: false, weight: 1 }
+    let display = format!("{host}:80");
+    let address = EndpointAddress::Tcp { host, port: 80, all_addresses: false };
+    Endpoint { display, address, tls: false, weight: 1 }
 }
 
 /// The upstream of a version whose own could not be found; likewise never served.
@@ -167,8 +180,9 @@ pub(super) fn placeholder_upstream() -> checked::Upstream {
     checked::Upstream {
         name: "placeholder".to_owned(),
         endpoints: vec![placeholder()],
-        protocol: Protocol::Http1,
+        protocol: Protocol::Auto,
         host: HostHeader::Endpoint,
+        tls: UpstreamTls::default(),
         pool: checked::Pool {
             connections_max: pool.connections_max.value().size(),
             idle_max: pool.idle_max.value().size(),

@@ -6,7 +6,7 @@ use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use crate::checked::Network;
+use crate::checked::{EndpointAddress, Network};
 use crate::decode::scalar::{Int, pattern};
 use crate::decode::{Decode, Decoder, Refusal, Scalar, keys};
 use crate::diagnostic::Report;
@@ -279,9 +279,7 @@ fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16), &'
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointUrl {
     pub(crate) display: String,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) all_addresses: bool,
+    pub(crate) address: EndpointAddress,
 }
 
 impl Scalar for EndpointUrl {
@@ -305,7 +303,8 @@ impl Scalar for EndpointUrl {
                 return Err(refused("the port is missing"));
             }
             let (host, port) = host_and_port(rest, 80).map_err(refused)?;
-            return Ok(EndpointUrl { display: text.to_owned(), host, port, all_addresses: true });
+            let address = EndpointAddress::Tcp { host, port, all_addresses: true };
+            return Ok(EndpointUrl { display: text.to_owned(), address });
         }
         let rest =
             text.strip_prefix("http://").ok_or_else(|| refused("it begins with `http://` or `dns:`"))?;
@@ -320,7 +319,8 @@ impl Scalar for EndpointUrl {
         }
         let (host, port) = host_and_port(authority, 80).map_err(refused)?;
         let display = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Ok(EndpointUrl { display, host, port, all_addresses: false })
+        let address = EndpointAddress::Tcp { host, port, all_addresses: false };
+        Ok(EndpointUrl { display, address })
     }
 
     fn schema() -> Value {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{check, good};
-use crate::checked::{HostHeader, LogFormat, LogOutput, Protocol};
+use crate::checked::{EndpointAddress, HostHeader, LogFormat, LogOutput, Protocol};
 
 #[test]
 fn a_value_of_another_type_is_refused() {
@@ -202,10 +202,14 @@ telemetry: { log: { format: text, output: logs/access.log, sample_success: 0.25,
         (up.timeouts.connect, up.timeouts.total),
         (Duration::from_secs(2), Some(Duration::from_secs(7)))
     );
-    let shown: Vec<_> =
-        up.endpoints.iter().map(|e| (e.display.as_str(), e.host.as_str(), e.all_addresses)).collect();
-    let expected =
-        [("svc.internal:80", "svc.internal", false), ("[::1]:9", "::1", false), ("dns:svc:81", "svc", true)];
+    let shown: Vec<_> = up.endpoints.iter().map(|e| (e.display.as_str(), e.address.clone())).collect();
+    let tcp =
+        |host: &str, port, all_addresses| EndpointAddress::Tcp { host: host.into(), port, all_addresses };
+    let expected = [
+        ("svc.internal:80", tcp("svc.internal", 80, false)),
+        ("[::1]:9", tcp("::1", 9, false)),
+        ("dns:svc:81", tcp("svc", 81, true)),
+    ];
     assert_eq!(shown, expected);
     let other = &checked.upstreams["other"];
     assert_eq!((other.pool.idle_max, other.timeouts.attempt, other.timeouts.idle), (0, None, None));
