@@ -4,7 +4,7 @@
 //! becomes a [`Request`], and the connection is told to go away when it is old or the engine drains.
 //!
 //! A client can stop taking bytes in two ways, and each ends after `limits.body_timeout`: a stream whose window stays
-//! closed is reset ([`until_stalled`]), a connection whose socket takes nothing is closed.
+//! closed is reset (`until_stalled`), a connection whose socket takes nothing is closed.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
