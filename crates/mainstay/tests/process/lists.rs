@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::documents::documents;
-use crate::run::{Engine, Payments, Process, forward_to, get, mainstay, request, until};
+use crate::run::{Engine, Payments, Process, ask, forward_to, get, mainstay, request, until};
 
 fn guide(name: &str) -> String {
     documents()[&format!("docs/guides/{name}.md")].clone()
@@ -132,4 +132,23 @@ fn every_path_of_the_control_listener_stands_in_the_guide() {
     let described: BTreeSet<String> = described.iter().flat_map(|row| quoted(&row[0])).collect();
     assert_eq!(described, served);
     engine.stop();
+}
+
+/// The guide shows every limit, timeout and bound of the pool with its default, as the schema has it, and explains each.
+#[test]
+fn defaults_in_the_guide_are_those_of_the_schema() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&ask(Path::new("/"), &["schema"]).out).expect("the schema");
+    let guide = guide("timeouts-and-limits");
+    let sample = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("\napis:").next()).unwrap();
+    let written: BTreeSet<&str> = sample.split([',', '{', '}', '\n', '#']).map(str::trim).collect();
+    for block in ["Limits", "Http2", "Timeouts", "Pool"] {
+        for (key, value) in schema["$defs"][block]["properties"].as_object().unwrap() {
+            let default = &value["default"];
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            let expected = format!("{key}: {default}");
+            assert!(written.contains(expected.as_str()), "{block}: {expected} is not in {written:?}");
+            assert!(guide.contains(&format!("`{key}`")), "{block}: nothing explains {key}");
+        }
+    }
 }
