@@ -124,15 +124,17 @@ fn plain(value: &str) -> Option<&str> {
 fn block<'a>(begun: &str, lines: &mut impl Iterator<Item = (usize, &'a str)>) -> Option<String> {
     let mut value = String::new();
     let mut line = begun;
+    let mut is_first = true;
     loop {
         if let Some(last) = line.strip_suffix("'''") {
             value.push_str(last);
             return Some(value);
         }
-        value.push_str(line);
-        if !value.is_empty() {
+        if !(is_first && line.is_empty()) {
+            value.push_str(line);
             value.push('\n');
         }
+        is_first = false;
         (_, line) = lines.next()?;
     }
 }
@@ -158,6 +160,24 @@ mod tests {
         };
         assert_eq!(parse(WHOLE), Ok(vec![expected]));
         assert_eq!(parse(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn blocks_are_those_of_toml() {
+        let check = |value: &str, expected: &str| {
+            let text = WHOLE.replace("replace = ''", &format!("replace = {value}"));
+            assert_eq!(
+                parse(&text).map(|found| found[0].replace.clone()),
+                Ok(expected.to_owned()),
+                "{value}"
+            );
+        };
+        check("'''a'''", "a");
+        check("'''\na'''", "a");
+        check("'''\n\na\n'''", "\na\n");
+        check("'''a\n\n  b'''", "a\n\n  b");
+        check("''''''", "");
+        check("'it\"s'", "it\"s");
     }
 
     #[test]

@@ -36,16 +36,22 @@ fn past_the_limit_series_share_one_named_other() {
     let registry = Registry::new();
     let cells = registry.worker();
     let first = registry.counter("many_total", "h", &[("n", "0"), ("kind", "x")]);
-    let mut overflow = Vec::new();
+    let (mut all, mut overflow) = (Vec::new(), Vec::new());
     for n in 1..SERIES_MAX + 40 {
         let text = n.to_string();
         let counter = registry.counter("many_total", "h", &[("n", &text), ("kind", "x")]);
+        all.push(counter);
         if n >= SERIES_MAX - 1 {
             cells.inc(counter);
             overflow.push(counter);
         }
     }
     assert!(overflow.iter().all(|counter| *counter == overflow[0]));
+    let shared_from = all.iter().position(|counter| *counter == overflow[0]).unwrap();
+    assert!(
+        all[shared_from..].iter().all(|counter| *counter == overflow[0]),
+        "no series of its own is shared"
+    );
     assert_eq!(registry.counter("many_total", "h", &[("kind", "x"), ("n", "0")]), first, "known ones stay");
     let late = registry.counter("late_total", "h", &[]);
     assert_ne!(late, overflow[0], "a family has its own overflow");
