@@ -74,38 +74,6 @@ async fn a_refused_upload_can_be_written_whole_and_its_answer_read() {
     setup.engine.stop().await;
 }
 
-/// A client that reads nothing holds up its upstream, and not the engine's memory.
-#[tokio::test]
-async fn a_client_that_does_not_read_stops_its_upstream() {
-    const WHOLE: usize = 256 << 20;
-    let (stalled, wait_for_stall) = sync_channel::<usize>(1);
-    let (upstream, _done) = scripted(move |mut stream| {
-        read_until(&mut stream, "\r\n\r\n");
-        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {WHOLE}\r\n\r\n").as_bytes()).unwrap();
-        // A while without a byte taken counts as full. On a slow machine that is too soon, and never too late.
-        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        let (piece, mut taken) = ([b'x'; 1 << 16], 0);
-        while taken < WHOLE {
-            match stream.write(&piece) {
-                Ok(n) => taken += n,
-                Err(_) => break,
-            }
-        }
-        stalled.send(taken).unwrap();
-    });
-    let setup = Setup::start(&Config::default(), upstream).await;
-    let address = setup.address();
-    let taken = blocking(move || {
-        let mut stream = connect(address);
-        stream.write_all(GET.as_bytes()).unwrap();
-        wait_for_stall.recv().unwrap()
-    })
-    .await;
-    // What four socket buffers hold at the most lies far below.
-    assert!(taken < WHOLE / 2, "{taken} bytes were taken for a client that reads none");
-    setup.engine.stop().await;
-}
-
 /// Requests behind a running one are kept up to a bound; beyond it they wait in the client's socket.
 #[tokio::test]
 async fn a_client_that_pipelines_without_end_is_held_up() {
