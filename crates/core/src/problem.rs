@@ -80,7 +80,7 @@ problems! {
         "Send the request without this Expect header.";
     /// The request was meant for another host: on the control listener, for one that is not loopback.
     Misdirected "misdirected" 421 "This host is not served here"
-        "Use a host name that this listener serves; for the control listener a loopback address or localhost.";
+        "Open another connection for this host name; on the control listener use a loopback address or localhost.";
     /// A reload was asked for, and the new configuration has problems.
     ConfigurationRefused "configuration_refused" 422 "The configuration was not taken over"
         "Correct what 'problems' names and reload again; the configuration before it goes on serving.";
@@ -101,6 +101,9 @@ problems! {
         "Try again later; nothing was sent to the service.";
     /// The upstream's name does not resolve.
     UpstreamDns "upstream_dns" 502 "The service's name cannot be resolved"
+        "Try again later; nothing was sent to the service.";
+    /// No TLS connection to the upstream could be set up: its certificate, ours, or the versions do not fit.
+    UpstreamTls "upstream_tls" 502 "No secure connection to the service"
         "Try again later; nothing was sent to the service.";
     /// The upstream closed the connection before its answer.
     UpstreamReset "upstream_reset" 502 "The service closed the connection before it answered"

@@ -19,8 +19,8 @@ use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent,
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::lower::{self, Defect};
-use crate::reload::{ControlSide, Handle, Loader};
+use crate::lower::{self, Locals, LowerError, Surroundings};
+use crate::reload::{ControlSide, Handle, Loader, Origin};
 use crate::{last_good, report};
 
 /// What one worker's queue of the access log may hold.
@@ -46,6 +46,8 @@ pub struct Start {
     pub events: Output,
     /// Set when this is the last good configuration because the file is bad.
     pub fell_back: Option<FellBack>,
+    /// Services within the process, for `local:NAME` endpoints.
+    pub locals: Locals,
 }
 
 /// Why an engine starts from its last good configuration.
@@ -82,9 +84,9 @@ pub enum StartError {
     /// Threads cannot be started.
     #[error("cannot start: {0}")]
     Threads(io::Error),
-    /// See [`Defect`].
+    /// See [`LowerError`].
     #[error(transparent)]
-    Defect(#[from] Defect),
+    Lower(#[from] LowerError),
 }
 
 /// A running engine.
@@ -110,11 +112,11 @@ impl Engine {
     /// # Errors
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { checked, published, loader, clock, events, fell_back } = start;
-        if let Some(defect) = lower::not_yet(&checked) {
-            return Err(defect.into());
-        }
+        let Start { checked, published, loader, clock, events, fell_back, locals } = start;
         let registry = Registry::new();
+        let with = Surroundings { registry: &registry, old: None, now: clock.now(), locals: &locals };
+        // Before anything is opened: certificates that cannot be used are no reason to disturb anyone.
+        let snapshot = Arc::new(lower::lower(&checked, 1, &with)?);
         let events = EventLog::start(events, &registry, EventClock::system()).map_err(StartError::Log)?;
         let log = LogWriter::start(output(&checked.log.output), LOG_QUEUE_BYTES).map_err(StartError::Log)?;
         log.report_to(&events);
@@ -126,7 +128,6 @@ impl Engine {
         let workers = checked.server.workers.unwrap_or_else(available_workers);
         let (listen, listeners) = bind_all(&checked, workers)?;
         raise_descriptor_limit(&checked, &events);
-        let snapshot = Arc::new(lower::lower(&checked, 1, &registry, None)?);
         let recent = Recent::new();
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
         let plane = DataPlane::start(Parts {
@@ -144,7 +145,10 @@ impl Engine {
         let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
         let shared = Arc::clone(&plane.shared);
         report::observe(&registry, &shared);
-        let handle = Handle::new(checked, published, loader, registry, events.clone(), log, recent, shared);
+        let origin = Origin { checked, published, loader, locals };
+        let handle = Handle::new(origin, Arc::clone(&registry), events.clone(), log, recent, shared);
+        crate::certificates::observe(&registry, &handle);
+        tokio::spawn(crate::certificates::keep_fresh(Arc::downgrade(&handle)));
         let (stop_control, stopped) = watch::channel(false);
         let control_task = tokio::spawn({
             let engine = Arc::new(ControlSide(Arc::clone(&handle)));
@@ -305,7 +309,9 @@ pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<mainsta
         }
         (None, None) => return Err(outcome.problems),
     };
-    let start = Start { checked, published, loader: Some(loader), clock, events: Output::Stderr, fell_back };
+    let locals = Locals::default();
+    let start =
+        Start { checked, published, loader: Some(loader), clock, events: Output::Stderr, fell_back, locals };
     Ok(Loaded { start, problems: outcome.problems })
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::compose::{Engine, Start, StartError};
+use crate::lower::Locals;
 use crate::reload::Loader;
 
 /// Ports that are tried first.
@@ -148,6 +149,7 @@ async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoE
             clock: Clock::System,
             events: Output::Stderr,
             fell_back: None,
+            locals: Locals::default(),
         };
         match Engine::start(start).await {
             Err(StartError::Bind { .. }) if starts < STARTS_MAX => {}

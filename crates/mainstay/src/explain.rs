@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use mainstay_config::checked::Checked;
+use mainstay_core::clock::UnixMs;
 use mainstay_core::units::{show_date, show_duration, show_size};
 use mainstay_policy::route::{Lookup, canonical_path};
 use mainstay_policy::version::{Decision, decide};
@@ -10,7 +11,7 @@ use mainstay_proxy::admit::route::not_found;
 use mainstay_telemetry::Registry;
 use serde_json::{Map, Value, json};
 
-use crate::lower::{self, Defect};
+use crate::lower::{self, Locals, LowerError, Surroundings};
 
 /// A request to explain.
 pub struct Asked<'a> {
@@ -37,9 +38,9 @@ pub enum NotExplained {
     /// The URL has no path.
     #[error("give a URL such as http://api.example.com/v1/payments, or a path that begins with /")]
     Url,
-    /// See [`Defect`].
+    /// See [`LowerError`].
     #[error(transparent)]
-    Defect(#[from] Defect),
+    Lower(#[from] LowerError),
 }
 
 impl Explained {
@@ -96,7 +97,13 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
     let host = host
         .as_deref()
         .map(|h| h.rsplit_once(':').filter(|(_, p)| p.parse::<u16>().is_ok()).map_or(h, |(n, _)| n));
-    let snapshot = lower::lower(checked, 1, &Registry::new(), None)?;
+    let with = Surroundings {
+        registry: &Registry::new(),
+        old: None,
+        now: UnixMs(asked.now_s * 1000),
+        locals: &Locals::default(),
+    };
+    let snapshot = lower::lower(checked, 1, &with)?;
     let mut said = Explained { steps: Vec::new(), facts: Map::new(), status: None };
     let path = match canonical_path(path.as_bytes()) {
         Ok(path) => path,

@@ -4,6 +4,7 @@
 //! started ([`compose`]), changed while they run ([`reload`]), remembered on disk ([`last_good`]). The command line
 //! is [`cli`]. The library sets no allocator and installs no signal handler; the binary does both.
 
+pub mod certificates;
 pub mod cli;
 pub mod compose;
 pub mod demo;

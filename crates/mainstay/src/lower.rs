@@ -3,18 +3,22 @@
 //! Nothing can be wrong here that the check has not seen; what is left over is a defect and is reported as one.
 //! Live state goes over from the old snapshot wherever name, endpoint and connection settings are equal.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use mainstay_config::checked::{self, Checked, EndpointAddress, ListenAddress};
+use mainstay_config::Problem;
+use mainstay_config::checked::{self, Checked, ListenAddress};
+use mainstay_core::clock::UnixMs;
 use mainstay_policy::route::{HostPattern, MethodSpec, RouterBuilder, Template};
 use mainstay_policy::version::{Brownout, LifecyclePlan};
-use mainstay_proxy::forward::endpoint::{EndpointSettings, EndpointShared, UpstreamShared};
+use mainstay_proxy::forward::endpoint::Dialer;
 use mainstay_proxy::metrics;
 use mainstay_proxy::plan::{
-    BodyPlan, CorsPlan, ForwardPlan, HostPlan, Names, RoutePlan, ServerPlan, Snapshot, TimeoutsPlan,
-    TrustedNetwork, UpstreamPlan, VersionPlan, VersionPrefix,
+    BodyPlan, CorsPlan, ForwardPlan, Names, RoutePlan, Snapshot, TimeoutsPlan, VersionPlan, VersionPrefix,
 };
+use mainstay_proxy::tls::TlsError;
 use mainstay_telemetry::{LogFormat, LogPlan, Registry};
 
 /// A defect: the check let something pass that cannot be served.
@@ -29,26 +33,74 @@ impl std::fmt::Display for Defect {
 
 impl std::error::Error for Defect {}
 
+/// Why a configuration that passed the check cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LowerError {
+    /// The check let it pass and should not have.
+    #[error(transparent)]
+    Defect(#[from] Defect),
+    /// Certificates or keys that cannot be used as they are on disk now.
+    #[error("{key}: {error}")]
+    Tls {
+        /// Where they are configured.
+        key: String,
+        /// What is wrong.
+        error: TlsError,
+    },
+    /// `local:NAME` in an engine that has no service of that name.
+    #[error("{key}: this engine has no service `{name}` in its process")]
+    NoLocal {
+        /// Where it is configured.
+        key: String,
+        /// The name.
+        name: String,
+    },
+    /// A key of later work.
+    #[error("this engine cannot do yet what `{0}` says")]
+    NotYet(String),
+}
+
+impl LowerError {
+    /// As a reload and `check` report it.
+    pub fn problem(&self, file: &Path) -> Problem {
+        let (code, key) = match self {
+            Self::Defect(_) => ("internal", ""),
+            Self::Tls { key, .. } => ("bad_certificate", key.as_str()),
+            Self::NoLocal { key, .. } => ("unknown_local_service", key.as_str()),
+            Self::NotYet(key) => ("unsupported", key.as_str()),
+        };
+        Problem::error(code, self.to_string()).at_file(file).for_key(key)
+    }
+}
+
+/// Services within the process, by the name after `local:`.
+pub type Locals = BTreeMap<String, Dialer>;
+
+/// What a configuration is lowered with.
+pub struct Surroundings<'a> {
+    /// Where metric cells are registered.
+    pub registry: &'a Registry,
+    /// Where live state comes from.
+    pub old: Option<&'a Snapshot>,
+    /// Certificates must hold now.
+    pub now: UnixMs,
+    /// Services within the process.
+    pub locals: &'a Locals,
+}
+
 /// What the configuration can say and this engine cannot do yet; `None`: it can do everything that is said.
-pub fn not_yet(checked: &Checked) -> Option<Defect> {
+pub fn not_yet(checked: &Checked) -> Option<String> {
     let mut found = None;
     let mut look = |is_said: bool, key: String| {
         if is_said && found.is_none() {
-            found = Some(Defect(format!("this engine cannot do yet what `{key}` says")));
+            found = Some(key);
         }
     };
     for (index, listener) in checked.server.listen.iter().enumerate() {
         look(matches!(listener.address, ListenAddress::Unix(_)), format!("server.listen.{index}"));
-        look(listener.tls.is_some(), format!("server.listen.{index}.tls"));
         look(listener.proxy_protocol, format!("server.listen.{index}.proxy_protocol"));
     }
     look(checked.control.tls.is_some(), "control.tls".to_owned());
-    for upstream in checked.upstreams.values() {
-        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
-            let is_plain = matches!(endpoint.address, EndpointAddress::Tcp { .. }) && !endpoint.tls;
-            look(!is_plain, format!("upstreams.{}.endpoints.{index}", upstream.name));
-        }
-    }
     for api in checked.apis.values() {
         for version in api.versions.values() {
             for operation in &version.operations {
@@ -60,21 +112,18 @@ pub fn not_yet(checked: &Checked) -> Option<Defect> {
     found
 }
 
-/// Makes a snapshot. `old` is where live state comes from.
+/// Makes a snapshot.
 ///
 /// # Errors
-/// See [`Defect`].
-pub fn lower(
-    checked: &Checked,
-    generation: u64,
-    registry: &Registry,
-    old: Option<&Snapshot>,
-) -> Result<Snapshot, Defect> {
-    if let Some(defect) = not_yet(checked) {
-        return Err(defect);
+/// See [`LowerError`].
+pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Result<Snapshot, LowerError> {
+    if let Some(key) = not_yet(checked) {
+        return Err(LowerError::NotYet(key));
     }
+    let registry = with.registry;
     let names: Vec<&String> = checked.upstreams.keys().collect();
-    let upstreams = checked.upstreams.values().map(|u| Arc::new(upstream(u, registry, old))).collect();
+    let upstreams = checked.upstreams.values().map(|u| network::upstream(u, with).map(Arc::new));
+    let upstreams = upstreams.collect::<Result<_, _>>()?;
     let mut router = RouterBuilder::new();
     let mut version_prefixes = version_prefixes(checked);
     for api in checked.apis.values() {
@@ -104,13 +153,20 @@ pub fn lower(
         router: router.build(),
         version_prefixes,
         upstreams,
-        server: server(checked),
+        server: network::server(checked, with)?,
         problem_type_base: match &checked.public_url {
             Some(url) => format!("{url}/errors/").into(),
             None => "urn:mainstay:error:".into(),
         },
         log: log(&checked.log)?,
     })
+}
+
+/// What is wrong with certificates and keys as they are on disk now, as `check` reports it.
+pub fn wrong_files(checked: &Checked, file: &Path, now: UnixMs) -> Vec<Problem> {
+    let (registry, locals) = (Registry::new(), Locals::default());
+    let with = Surroundings { registry: &registry, old: None, now, locals: &locals };
+    network::wrong_files(checked, &with).iter().map(|error| error.problem(file)).collect()
 }
 
 /// The digest as it is shown.
@@ -256,81 +312,6 @@ fn version_prefixes(checked: &Checked) -> Vec<VersionPrefix> {
     prefixes
 }
 
-fn server(checked: &Checked) -> ServerPlan {
-    let server = &checked.server;
-    let limits = &server.limits;
-    ServerPlan {
-        connections_max: limits.connections,
-        connections_per_client_max: limits.connections_per_client,
-        connection_age: limits.connection_age,
-        header_bytes_max: limits.header_bytes,
-        headers_max: limits.headers,
-        uri_bytes_max: limits.uri_bytes,
-        header_timeout: limits.header_timeout,
-        body_timeout: limits.body_timeout,
-        idle_timeout: limits.idle_timeout,
-        requests_in_flight_max: limits.requests_in_flight,
-        http2_streams_max: server.http2_streams_max,
-        http2_window: server.http2_window,
-        trusted_proxies: server
-            .trusted_proxies
-            .iter()
-            .map(|n| TrustedNetwork { address: n.address, prefix: n.prefix })
-            .collect(),
-        health_path: server.health_path.as_deref().map(Into::into),
-        node: server.node_name.as_str().into(),
-        region: server.node_region.as_deref().map(Into::into),
-    }
-}
-
-fn upstream(upstream: &checked::Upstream, registry: &Registry, old: Option<&Snapshot>) -> UpstreamPlan {
-    let h2 = upstream.protocol == checked::Protocol::H2;
-    let known: Vec<&Arc<EndpointShared>> = old
-        .iter()
-        .flat_map(|snapshot| &snapshot.upstreams)
-        .filter(|plan| *plan.name == *upstream.name)
-        .flat_map(|plan| &plan.shared.endpoints)
-        .collect();
-    let name: Arc<str> = upstream.name.as_str().into();
-    let endpoints = upstream.endpoints.iter().filter_map(|endpoint| {
-        // `not_yet` has refused the others.
-        let EndpointAddress::Tcp { host, port, all_addresses } = &endpoint.address else { return None };
-        let settings = EndpointSettings {
-            display: endpoint.display.clone(),
-            host: host.clone(),
-            port: *port,
-            all_addresses: *all_addresses,
-            weight: endpoint.weight,
-            h2,
-            connections_max: upstream.pool.connections_max,
-            idle_max: upstream.pool.idle_max,
-            idle_timeout: upstream.pool.idle_timeout,
-            lifetime_max: upstream.pool.lifetime_max,
-            wait: upstream.pool.wait,
-        };
-        Some(match known.iter().find(|e| e.settings == settings) {
-            Some(endpoint) => Arc::clone(endpoint),
-            None => {
-                let metrics = metrics::endpoint(registry, &upstream.name, &settings.display);
-                Arc::new(EndpointShared::new(Arc::clone(&name), settings, metrics))
-            }
-        })
-    });
-    let endpoints = endpoints.collect();
-    UpstreamPlan {
-        host: match &upstream.host {
-            checked::HostHeader::Endpoint => HostPlan::Endpoint,
-            checked::HostHeader::Preserve => HostPlan::Preserve,
-            checked::HostHeader::Name(name) => HostPlan::Name(
-                HeaderValue::try_from(name.as_str()).unwrap_or(HeaderValue::from_static("invalid")),
-            ),
-        },
-        h2,
-        shared: Arc::new(UpstreamShared::new(Arc::clone(&name), endpoints)),
-        name,
-    }
-}
-
 fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
     let format = match log.format {
         checked::LogFormat::Json => LogFormat::Json,
@@ -339,6 +320,8 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
     let plan = LogPlan::new(format, &log.redact).map_err(|e| Defect(e.to_string()))?;
     Ok(plan.sample_success(log.sample_success))
 }
+
+mod network;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use mainstay_proxy::forward::resolve;
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Registry};
 
+use crate::lower::{Locals, Surroundings};
 use crate::{compose, last_good, lower, report};
 
 /// Where a configuration is loaded from, and how.
@@ -48,12 +49,30 @@ pub struct Handle {
     registry: Arc<Registry>,
     recent: Arc<Recent>,
     loader: Option<Loader>,
+    locals: Locals,
     state: Mutex<State>,
     reloading: tokio::sync::Mutex<()>,
     ready: AtomicBool,
     control: Mutex<Cells>,
     reloads_ok: Counter,
     reloads_refused: Counter,
+    /// Loads of changed certificate files.
+    pub(crate) certificates: Results,
+}
+
+/// One counter for each way something can end.
+#[derive(Clone, Copy)]
+pub(crate) struct Results {
+    pub(crate) loaded: Counter,
+    pub(crate) refused: Counter,
+}
+
+/// Where an engine comes from.
+pub(crate) struct Origin {
+    pub(crate) checked: Checked,
+    pub(crate) published: Published,
+    pub(crate) loader: Option<Loader>,
+    pub(crate) locals: Locals,
 }
 
 struct State {
@@ -64,22 +83,26 @@ struct State {
 
 impl Handle {
     pub(crate) fn new(
-        checked: Checked,
-        mut published: Published,
-        loader: Option<Loader>,
+        origin: Origin,
         registry: Arc<Registry>,
         events: EventLog,
         log: LogWriter,
         recent: Arc<Recent>,
         shared: Arc<EngineShared>,
     ) -> Arc<Self> {
+        let Origin { checked, mut published, loader, locals } = origin;
         published.merge(&mainstay_config::published_of(&checked));
         let reloads = |result| {
             registry.counter("mainstay_reloads_total", "Reloads of the configuration.", &[("result", result)])
         };
+        let certificates = |result| {
+            let help = "Loads of certificate files that had changed.";
+            registry.counter("mainstay_certificate_loads_total", help, &[("result", result)])
+        };
         let handle = Arc::new(Self {
             reloads_ok: reloads("ok"),
             reloads_refused: reloads("refused"),
+            certificates: Results { loaded: certificates("loaded"), refused: certificates("refused") },
             control: Mutex::new(registry.worker()),
             shared,
             events,
@@ -87,6 +110,7 @@ impl Handle {
             registry,
             recent,
             loader,
+            locals,
             state: Mutex::new(State { checked: Arc::new(checked), published, generation: 1 }),
             reloading: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),
@@ -115,7 +139,7 @@ impl Handle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, counter: Counter) {
+    pub(crate) fn count(&self, counter: Counter) {
         self.control.lock().unwrap_or_else(PoisonError::into_inner).inc(counter);
     }
 
@@ -159,8 +183,14 @@ impl Handle {
             return Err(fixed);
         }
         let current = self.shared.snapshot.load_full();
-        let snapshot = lower::lower(&checked, generation, &self.registry, Some(&current))
-            .map_err(|error| vec![defect(&error.to_string())])?;
+        let with = Surroundings {
+            registry: &self.registry,
+            old: Some(&current),
+            now: self.shared.clock.now(),
+            locals: &self.locals,
+        };
+        let snapshot =
+            lower::lower(&checked, generation, &with).map_err(|error| vec![error.problem(&loader.path)])?;
         if old.log.output != checked.log.output
             && let Err(error) = self.log.retarget(compose::output(&checked.log.output))
         {

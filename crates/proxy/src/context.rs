@@ -40,6 +40,8 @@ pub struct RequestCx {
     pub client: IpAddr,
     /// Whether the peer's forwarding headers are believed.
     pub peer_trusted: bool,
+    /// It came over TLS.
+    pub secure: bool,
     /// The peer's own address, as text.
     pub peer: Rc<str>,
     /// Its method.

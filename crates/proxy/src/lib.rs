@@ -23,4 +23,5 @@ pub mod plan;
 pub mod request;
 pub mod respond;
 pub mod stream;
+pub mod tls;
 pub mod worker;

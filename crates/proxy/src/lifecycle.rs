@@ -65,6 +65,10 @@ fn panicked(cx: &RequestCx, cause: &str) -> Refused {
 async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Refused> {
     // Before anything that costs: the engine as a whole is full, or going away.
     admit_one(cx)?;
+    // Before the host counts for anything: a connection that was made for another name.
+    if request.misdirected {
+        return Err(Problem::new(ProblemCode::Misdirected, MISDIRECTED).into());
+    }
     // First of all what is asked for, because every later stage reads its plan.
     let (route, path) = match route::route(cx, request)? {
         Routed::Operation(route, path) => (route, path.into_owned()),
@@ -98,6 +102,9 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
     let answer = forward::forward(cx, forward_plan, &path, request).await?;
     Ok(Answer { response: answer, from_upstream: true })
 }
+
+const MISDIRECTED: &str =
+    "This connection was opened for another host name, which counts for who may use it.";
 
 /// An answer, and whether it is an upstream's.
 struct Answer {
@@ -224,6 +231,7 @@ fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen) -> 
         trace_continued,
         client,
         peer_trusted,
+        secure: conn.tls.get().is_some(),
         peer: Rc::clone(&conn.peer_text),
         method: method.clone(),
         principal: Principal::Anonymous,

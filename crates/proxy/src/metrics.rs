@@ -32,6 +32,8 @@ pub struct ListenerMetrics {
     pub h1: Gauge,
     /// HTTP/2.
     pub h2: Gauge,
+    /// TLS handshakes by [`crate::accept::secure::Ended`].
+    pub handshakes: [Counter; 3],
 }
 
 const DURATION: &str = "http_server_request_duration_seconds";
@@ -56,7 +58,11 @@ impl CommonMetrics {
                 let labels = [("listener", &**listener), ("protocol", protocol)];
                 registry.gauge("mainstay_connections", "Open client connections.", &labels)
             };
-            (Arc::clone(listener), ListenerMetrics { h1: gauge("http1"), h2: gauge("h2") })
+            let handshakes = ["ok", "failed", "timed_out"].map(|result| {
+                let labels = [("listener", &**listener), ("result", result)];
+                registry.counter("mainstay_tls_handshakes_total", "TLS handshakes of clients.", &labels)
+            });
+            (Arc::clone(listener), ListenerMetrics { h1: gauge("http1"), h2: gauge("h2"), handshakes })
         };
         let problem = |code: &ProblemCode| {
             registry.counter(

@@ -14,6 +14,8 @@ use mainstay_policy::version::LifecyclePlan;
 use mainstay_telemetry::{Histogram, LogPlan};
 
 use crate::forward::endpoint::UpstreamShared;
+use crate::tls::client::ClientTls;
+use crate::tls::server::ServerTls;
 
 /// Configuration, compiled. Published by arc-swap, read once per request, kept by the request until its end.
 pub struct Snapshot {
@@ -45,9 +47,36 @@ pub struct VersionPrefix {
     pub cors: Vec<Arc<CorsPlan>>,
 }
 
+/// What a listener speaks.
+#[derive(Clone)]
+pub struct ListenerPlan {
+    /// Its address, as configured.
+    pub name: Arc<str>,
+    /// What it shows its clients; `None`: it speaks plainly.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
+}
+
+impl ServerPlan {
+    /// The TLS of a listener.
+    pub fn tls_of(&self, listener: &str) -> Option<&Arc<ServerTls>> {
+        self.listener(listener)?.tls.as_ref()
+    }
+
+    /// The listener of this name.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
+    }
+}
+
 /// Settings of the edge.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerPlan {
+    /// All sets of `server.tls`.
+    pub tls_sets: Vec<Arc<ServerTls>>,
+    /// What each listener speaks, by its name.
+    pub listeners: Vec<ListenerPlan>,
     /// Open client connections, engine-wide.
     pub connections_max: usize,
     /// Open connections of one client address.
@@ -203,8 +232,8 @@ pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// What `Host` says.
     pub host: HostPlan,
-    /// HTTP/2 with prior knowledge, else HTTP/1.1.
-    pub h2: bool,
+    /// How its endpoints are spoken to over TLS.
+    pub tls: Option<Arc<ClientTls>>,
     /// Live state: endpoints, connection counts.
     pub shared: Arc<UpstreamShared>,
 }

@@ -22,6 +22,8 @@ pub struct Request {
     pub query: Option<Bytes>,
     /// Host and port that the client asked for.
     pub authority: Option<Authority>,
+    /// It asks for a host that its connection was not made for (RFC 9110, 7.4).
+    pub misdirected: bool,
     /// All fields, hop-by-hop ones included.
     pub headers: HeaderMap,
     /// Which of the fields that concern the engine are among them.

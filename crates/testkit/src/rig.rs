@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mainstay::lower;
+use mainstay::lower::{self, Surroundings};
 use mainstay::reload::Loader;
 use mainstay_core::clock::Clock;
 use mainstay_core::random::Random;
@@ -104,7 +104,8 @@ fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &Dial) -> Sn
     std::fs::write(&path, config).expect("the configuration is written");
     let outcome = Loader::new(path).load(&mainstay::Published::default(), clock.now());
     let checked = outcome.checked.unwrap_or_else(|| panic!("{:#?}", outcome.problems));
-    let mut snapshot = lower::lower(&checked, 1, registry, None).expect("the configuration lowers");
+    let with = Surroundings { registry, old: None, now: clock.now(), locals: &lower::Locals::default() };
+    let mut snapshot = lower::lower(&checked, 1, &with).expect("the configuration lowers");
     snapshot.upstreams =
         snapshot.upstreams.iter().map(|plan| Arc::new(in_memory(plan, registry, dial))).collect();
     snapshot
@@ -122,7 +123,7 @@ fn in_memory(plan: &UpstreamPlan, registry: &Registry, dial: &Dial) -> UpstreamP
     UpstreamPlan {
         name: Arc::clone(&plan.name),
         host: plan.host.clone(),
-        h2: plan.h2,
+        tls: None,
         shared: Arc::new(UpstreamShared::new(Arc::clone(&plan.name), endpoints)),
     }
 }

@@ -52,7 +52,9 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     let files = read_files(root)?;
     let metadata = metadata(root)?;
     let mut findings = layers::check(&metadata)?;
-    findings.extend(manifests::check(&files));
+    let everything = ["tree", "--workspace", "--all-features", "--target", "all", "--prefix", "none"];
+    let tree = shell::read(shell::cargo(root, &everything))?;
+    findings.extend(manifests::check(&files, &tree));
     findings.extend(mutants::check(&files));
     findings.extend(sizes::check(&files));
     findings.extend(text::check(&files));

@@ -118,15 +118,18 @@ fn a_crate_without_the_lints_is_found() {
 }
 
 #[test]
-fn a_banned_crate_in_the_lock_file_is_found() {
+fn a_banned_crate_in_the_build_is_found() {
     let deny = "deny = [\n  # why\n  { crate = \"ring\", reason = \"x\" },\n  { crate = \"h2:<0.4.20\", reason = \"x\" },\n]\n";
     let banned = manifests::banned(deny);
     assert_eq!(banned, ["ring"]);
-    let lock = "[[package]]\nname = \"ring\"\nversion = \"0.17.14\"\n\n[[package]]\nname = \"h2\"\nversion = \"0.4.20\"\n";
-    check(manifests::check_lock(lock, &banned), &["Cargo.lock:2: ring is banned; deny.toml says why"]);
-    check(manifests::check_lock("name = \"ring-buffer\"\ndependencies = [\n \"ring\",\n]\n", &banned), &[]);
+    let tree = "mainstay v0.1.0 (/x)\nring v0.17.14\nh2 v0.4.20\nring v0.17.14 (*)\n";
     check(
-        manifests::check_lock(lock, &[]),
+        manifests::check_built(tree, &banned),
+        &["Cargo.toml: ring is built and banned; deny.toml says why"],
+    );
+    check(manifests::check_built("ring-buffer v1.0.0\n", &banned), &[]);
+    check(
+        manifests::check_built(tree, &[]),
         &["deny.toml: bans no crate that could be read: one entry a line, as it was"],
     );
 }

@@ -23,7 +23,14 @@ pub(super) fn check(
         now_s: Clock::System.now().seconds(),
         ..Options::default()
     };
-    let outcome = mainstay_config::load(&path, &options);
+    let mut outcome = mainstay_config::load(&path, &options);
+    if let Some(checked) = &outcome.checked {
+        let wrong = crate::lower::wrong_files(checked, &path, Clock::System.now());
+        if !wrong.is_empty() {
+            outcome.checked = None;
+            outcome.problems.extend(wrong);
+        }
+    }
     report(common, &outcome.problems, outcome.checked.is_some());
     if outcome.checked.is_none() {
         return NO;

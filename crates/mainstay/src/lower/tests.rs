@@ -8,7 +8,7 @@ use mainstay_telemetry::Registry;
 use mainstay_telemetry::log::FIELDS;
 use serde_json::Value;
 
-use super::lower;
+use super::{Locals, Surroundings, lower};
 
 /// The configuration and the log know the same fields: `telemetry.log.redact` takes each of them and nothing else,
 /// or a field could not be redacted, or an accepted name would fail to lower.
@@ -131,7 +131,9 @@ apis:
     std::fs::write(&path, text).unwrap();
     let outcome = load(&path, &Options::default());
     let checked = outcome.checked.unwrap_or_else(|| panic!("{}", render_text(&outcome.problems)));
-    lower(&checked, 1, &Registry::new(), None).unwrap()
+    let now = mainstay_core::clock::Clock::System.now();
+    let with = Surroundings { registry: &Registry::new(), old: None, now, locals: &Locals::default() };
+    lower(&checked, 1, &with).unwrap()
 }
 
 /// What a request for this path meets, in words.

@@ -58,7 +58,13 @@ async fn a_panic_in_a_request_costs_that_request_alone() {
     let handle = Arc::clone(&engine.handle);
     let event_log = handle.events.clone();
     let good = handle.shared.snapshot.load_full();
-    let mut broken = lower::lower(&handle.checked(), 2, &handle.registry, Some(&good)).unwrap();
+    let with = Surroundings {
+        registry: &handle.registry,
+        old: Some(&good),
+        now: Clock::System.now(),
+        locals: &Locals::default(),
+    };
+    let mut broken = lower::lower(&handle.checked(), 2, &with).unwrap();
     // Its routes still name the upstream by its place, where there is nothing now.
     broken.upstreams.clear();
 

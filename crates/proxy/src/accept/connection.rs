@@ -4,7 +4,7 @@
 //! with the limits every 100 ms and, when something is due, leaves an [`Interrupt`] and wakes the task. A
 //! request in the fast case therefore costs two stores.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -16,11 +16,14 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use mainstay_core::clock::MonoMs;
 use mainstay_telemetry::Gauge;
+use mainstay_wire::Authority;
 use tokio::io::AsyncReadExt;
 
+use super::secure::{self, Agreed};
 use super::{h1, h2};
 use crate::plan::ServerPlan;
-use crate::stream::Stream;
+use crate::stream::{Plain, Stream};
+use crate::tls::server::Handshaken;
 use crate::worker::{EngineShared, SWEEP_EVERY, Worker};
 
 /// What a connection is doing, as far as time limits are concerned.
@@ -66,6 +69,8 @@ pub struct ConnCx {
     pub peer_text: Rc<str>,
     /// The address it came in on.
     pub listener: Arc<str>,
+    /// What a handshake has settled; empty without TLS.
+    pub tls: OnceCell<Box<Handshaken>>,
     opened: MonoMs,
     phase: Cell<Phase>,
     since: Cell<MonoMs>,
@@ -88,6 +93,7 @@ impl ConnCx {
             peer_text: peer.ip().to_canonical().to_string().into(),
             peer,
             listener,
+            tls: OnceCell::new(),
             opened: now,
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
@@ -101,6 +107,19 @@ impl ConnCx {
         });
         conn.worker.connections.borrow_mut().push(Rc::downgrade(&conn));
         conn
+    }
+
+    /// Its TLS handshake is over.
+    pub fn secured(&self, handshaken: Handshaken) {
+        let _ = self.tls.set(Box::new(handshaken));
+    }
+
+    /// True for a request with a host that this connection was not made for.
+    pub fn is_misdirected(&self, authority: Option<&Authority>) -> bool {
+        match (self.tls.get(), authority) {
+            (Some(tls), Some(authority)) => tls.is_misdirected(authority.host()),
+            _ => false,
+        }
     }
 
     /// Begins a phase.
@@ -261,9 +280,22 @@ impl Drop for ConnPermit {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends.
-pub async fn serve(conn: Rc<ConnCx>, mut stream: Stream) {
+pub async fn serve(conn: Rc<ConnCx>, plain: Plain) {
     let metrics = conn.worker.shared.metrics.connections(&conn.listener);
-    let Some((is_h2, first)) = first_bytes(&conn, &mut stream).await else { return };
+    let set = conn.worker.snapshot().plan.server.tls_of(&conn.listener).cloned();
+    let (stream, is_h2, first) = match set {
+        None => {
+            let mut stream = Stream::Plain(plain);
+            let Some((is_h2, first)) = first_bytes(&conn, &mut stream).await else { return };
+            (stream, is_h2, first)
+        }
+        Some(set) => {
+            let Some((stream, agreed)) = Box::pin(secure::handshake(&conn, plain, &set)).await else {
+                return;
+            };
+            (stream, agreed == Agreed::H2, BytesMut::new())
+        }
+    };
     let gauge = if is_h2 { metrics.h2 } else { metrics.h1 };
     let _counted = Counted::new(&conn.worker, gauge);
     if is_h2 {

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use mainstay_core::ProblemCode;
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, Refusal, RequestHead, Side};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::connection::{ConnCx, Interrupt, Phase};
 use super::linger;
@@ -31,6 +31,8 @@ use crate::stream::Stream;
 
 /// Bytes that may wait behind a running request: the next requests of a client that pipelines.
 const PIPELINED_BYTES_MAX: usize = 64 * 1024;
+/// How long the end of a TLS session may take to be told.
+const FAREWELL_MAX: std::time::Duration = std::time::Duration::from_secs(1);
 /// What is written at once before the socket is asked to take it.
 pub const WRITE_BYTES: usize = 64 * 1024;
 
@@ -97,7 +99,8 @@ impl H1Io {
         }
         self.output.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        // Over TLS what was written may still lie in the session.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Gives the buffers back while nothing happens.
@@ -218,11 +221,22 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
         };
         match keep {
             Keep::Open => {}
-            Keep::Close => return,
+            Keep::Close => return farewell(io).await,
             Keep::Linger => break,
         }
     }
     linger_on(io).await;
+}
+
+/// Says that the connection ends, where the other side would otherwise have to think that it was cut off.
+async fn farewell(io: Rc<RefCell<H1Io>>) {
+    if let Ok(io) = Rc::try_unwrap(io)
+        && let mut stream = io.into_inner().stream
+        && stream.ends_with_farewell()
+    {
+        // Whoever does not take it has left.
+        let _ = tokio::time::timeout(FAREWELL_MAX, Box::pin(stream.shutdown())).await;
+    }
 }
 
 async fn linger_on(io: Rc<RefCell<H1Io>>) {
@@ -293,6 +307,7 @@ async fn serve_one(
         method: head.method,
         path,
         query,
+        misdirected: conn.is_misdirected(head.target.authority.as_ref()),
         authority: head.target.authority,
         seen: Seen::of(&head.headers),
         headers: head.headers,

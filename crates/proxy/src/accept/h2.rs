@@ -315,6 +315,7 @@ async fn answer(
     let request = Request {
         path: Bytes::copy_from_slice(uri.path().as_bytes()),
         query: uri.query().map(|q| Bytes::copy_from_slice(q.as_bytes())),
+        misdirected: conn.is_misdirected(Some(&authority)),
         authority: Some(authority),
         method: parts.method,
         seen: Seen::of(&parts.headers),

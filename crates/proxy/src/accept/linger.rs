@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use crate::stream::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// What is discarded at the most.
 const BYTES_MAX: usize = 256 * 1024;
@@ -16,7 +14,7 @@ const BYTES_MAX: usize = 256 * 1024;
 const LASTS_MAX: Duration = Duration::from_secs(2);
 
 /// Shuts down the write side, discards what arrives, closes.
-pub async fn linger(mut stream: Stream) {
+pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -154,7 +154,7 @@ fn refuse(worker: &Rc<Worker>, mut stream: TcpStream, detail: &'static str) {
     worker.spawn(async move {
         let _turn = turn;
         if stream.write_all(&answer).await.is_ok() {
-            linger::linger(stream.into()).await;
+            linger::linger(stream).await;
         }
     });
 }

@@ -11,3 +11,4 @@ pub mod h1;
 pub mod h2;
 pub mod linger;
 pub mod listener;
+pub mod secure;

@@ -1,15 +1,17 @@
-//! From an endpoint to a TCP connection, with a cause of its own for each way it can fail.
+//! From an endpoint to a connection, TLS included, with a cause of its own for each way it can fail.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mainstay_core::{Problem, ProblemCode};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 
-use super::endpoint::EndpointShared;
-use crate::stream::Stream;
+use super::endpoint::{Address, EndpointShared, Secure};
+use crate::stream::{Plain, Stream};
+use crate::tls;
 
 /// Why there is no connection. In each case nothing was sent.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub enum ConnectError {
     PoolExhausted,
     /// The HTTP/2 connection could not be set up.
     Handshake,
+    /// TLS could not be set up; why.
+    Tls(String),
     /// This machine has no descriptor, port or memory left for another connection.
     OutOfResources,
 }
@@ -50,6 +54,9 @@ impl ConnectError {
             Self::Handshake => {
                 new(ProblemCode::UpstreamMalformed, "The service does not speak HTTP/2 as configured.")
             }
+            Self::Tls(_) => {
+                new(ProblemCode::UpstreamTls, "No TLS connection to the service could be set up.")
+            }
             Self::OutOfResources => {
                 new(ProblemCode::Overloaded, "The gateway cannot open another connection.").retry_after_s(1)
             }
@@ -65,6 +72,7 @@ impl ConnectError {
             Self::TimedOut => "connect timed out".into(),
             Self::PoolExhausted => "pool exhausted".into(),
             Self::Handshake => "HTTP/2 handshake failed".into(),
+            Self::Tls(why) => format!("TLS failed ({why})"),
             Self::OutOfResources => "no descriptor or port left".into(),
         }
     }
@@ -83,15 +91,42 @@ impl ConnectError {
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// Opens a connection to the first address that takes one, all within `within`.
+/// A connection that stands.
+pub struct Connected {
+    /// Its bytes.
+    pub stream: Stream,
+    /// ALPN came to HTTP/2.
+    pub is_h2: bool,
+}
+
+/// Opens a connection to the first address that takes one, TLS included, all within `within`.
 ///
 /// # Errors
 /// The last address's failure; see [`ConnectError`].
-pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<Stream, ConnectError> {
-    if let Some(dial) = &endpoint.dialer {
-        return dial().map(Stream::from).map_err(|error| ConnectError::from_io(&error));
-    }
+pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<Connected, ConnectError> {
     let until = Instant::now() + within;
+    let plain = reach(endpoint, until).await?;
+    match &endpoint.secure {
+        None => Ok(Connected { stream: Stream::Plain(plain), is_h2: false }),
+        Some(secure) => match timeout_at(until, Box::pin(secured(plain, secure))).await {
+            Ok(connected) => connected,
+            Err(_elapsed) => Err(ConnectError::TimedOut),
+        },
+    }
+}
+
+async fn reach(endpoint: &EndpointShared, until: Instant) -> Result<Plain, ConnectError> {
+    if let Some(dial) = &endpoint.dialer {
+        return dial().map(Plain::from).map_err(|error| ConnectError::from_io(&error));
+    }
+    if let Address::Unix(path) = &endpoint.settings.address {
+        return match timeout_at(until, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(stream.into()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(ConnectError::Refused),
+            Ok(Err(error)) => Err(ConnectError::from_io(&error)),
+            Err(_elapsed) => Err(ConnectError::TimedOut),
+        };
+    }
     let addresses = match timeout_at(until, endpoint.addresses()).await {
         Ok(addresses) => addresses.map_err(ConnectError::Dns)?,
         Err(_elapsed) => return Err(ConnectError::Dns("no answer in time".into())),
@@ -105,6 +140,17 @@ pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<Stre
         }
     }
     Err(failure)
+}
+
+async fn secured(plain: Plain, secure: &Secure) -> Result<Connected, ConnectError> {
+    let connector = TlsConnector::from(secure.tls.current());
+    match connector.connect(secure.name.clone(), plain).await {
+        Ok(stream) => {
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
+            Ok(Connected { stream: Stream::Upstream(Box::new(stream)), is_h2 })
+        }
+        Err(error) => Err(ConnectError::Tls(error.to_string())),
+    }
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {

@@ -6,14 +6,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
 use mainstay_telemetry::{Counter, Gauge, Histogram};
+use rustls::pki_types::ServerName;
 use tokio::io::DuplexStream;
 use tokio::sync::{Semaphore, watch};
+
+use crate::tls::client::{ClientFiles, ClientTls};
 
 /// An upstream, over all workers.
 pub struct UpstreamShared {
@@ -60,16 +64,14 @@ fn smooth_schedule(weights: &[u32]) -> Vec<usize> {
 pub struct EndpointSettings {
     /// As written in the configuration.
     pub display: String,
-    /// Name or address literal.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Take turns over all addresses of the name, instead of the first that connects.
-    pub all_addresses: bool,
+    /// Where it is.
+    pub address: Address,
     /// Turns in relation to the others.
     pub weight: u32,
-    /// HTTP/2 with prior knowledge.
-    pub h2: bool,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// How it is spoken to over TLS.
+    pub secure: Option<SecureSettings>,
     /// Open connections, engine-wide.
     pub connections_max: usize,
     /// Idle connections, engine-wide; each worker keeps its share.
@@ -80,6 +82,52 @@ pub struct EndpointSettings {
     pub lifetime_max: Duration,
     /// Longest wait for a connection at the cap.
     pub wait: Duration,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Reached over TCP.
+    Tcp {
+        /// Name or address literal.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Take turns over all addresses of the name, instead of the first that connects.
+        all_addresses: bool,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A service within the process.
+    Local(String),
+}
+
+/// What is spoken to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: with prior knowledge, or by ALPN over TLS.
+    H2,
+    /// What ALPN comes to; without TLS HTTP/1.1.
+    Auto,
+}
+
+/// Settings of TLS: equal ones mean that connections may live on after a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecureSettings {
+    /// Whom to trust, what to show.
+    pub files: ClientFiles,
+    /// The name that the endpoint must prove.
+    pub server_name: String,
+}
+
+/// What connections over TLS are made with.
+pub struct Secure {
+    /// Shared by the endpoints of an upstream.
+    pub tls: Arc<ClientTls>,
+    /// The name that the endpoint must prove.
+    pub name: ServerName<'static>,
 }
 
 /// Metric cells of an endpoint.
@@ -123,6 +171,10 @@ pub struct EndpointShared {
     resolved: watch::Sender<Resolved>,
     /// Opens connections to what runs within the process.
     pub dialer: Option<Dialer>,
+    /// Set where the endpoint is spoken to over TLS.
+    pub secure: Option<Secure>,
+    /// The last connection came to HTTP/2 by ALPN.
+    pub prefers_h2: AtomicBool,
     /// Metric cells.
     pub metrics: EndpointMetrics,
 }
@@ -141,17 +193,47 @@ pub struct Resolved {
     pub error: Option<String>,
 }
 
+impl Address {
+    /// The address, where it is written as such.
+    fn literal(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp { host, port, .. } => host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port)),
+            Self::Unix(_) | Self::Local(_) => None,
+        }
+    }
+
+    /// Host and port of a name, which has to be looked up again and again.
+    pub fn name(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Tcp { host, port, .. } if self.literal().is_none() => Some((host, *port)),
+            _ => None,
+        }
+    }
+
+    fn is_name(&self) -> bool {
+        self.name().is_some()
+    }
+
+    /// What `Host` says by default: as a client would say it that was given the same address.
+    fn authority(&self, usual_port: u16) -> String {
+        match self {
+            Self::Tcp { host, port, .. } => {
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                if *port == usual_port { host } else { format!("{host}:{port}") }
+            }
+            // RFC 9112, 3.2, wants a Host; there is no name for what has none.
+            Self::Unix(_) => "localhost".into(),
+            Self::Local(name) => name.clone(),
+        }
+    }
+}
+
 impl EndpointShared {
     /// A new endpoint; an address literal is resolved already.
     pub fn new(upstream: Arc<str>, settings: EndpointSettings, metrics: EndpointMetrics) -> Self {
-        let addresses = match settings.host.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, settings.port)],
-            Err(_) => Vec::new(),
-        };
-        let pending = addresses.is_empty();
-        let host =
-            if settings.host.contains(':') { format!("[{}]", settings.host) } else { settings.host.clone() };
-        let authority = if settings.port == 80 { host } else { format!("{host}:{}", settings.port) };
+        let addresses = settings.address.literal().into_iter().collect();
+        let pending = settings.address.is_name();
+        let authority = settings.address.authority(if settings.secure.is_some() { 443 } else { 80 });
         Self {
             upstream,
             authority: HeaderValue::try_from(authority)
@@ -162,14 +244,20 @@ impl EndpointShared {
             turn: AtomicUsize::new(0),
             resolved: watch::Sender::new(Resolved { addresses, pending, error: None }),
             dialer: None,
+            secure: None,
+            prefers_h2: AtomicBool::new(false),
             metrics,
             settings,
         }
     }
 
-    /// True for a name, which has to be looked up again and again.
-    pub fn is_name(&self) -> bool {
-        self.settings.host.parse::<IpAddr>().is_err()
+    /// True when requests go over HTTP/2, as far as is known.
+    pub fn speaks_h2(&self) -> bool {
+        match self.settings.protocol {
+            Protocol::Http1 => false,
+            Protocol::H2 => true,
+            Protocol::Auto => self.prefers_h2.load(Ordering::Relaxed),
+        }
     }
 
     /// Stores an answer of the resolver. A failure keeps the last good addresses.
@@ -206,7 +294,7 @@ impl EndpointShared {
         }
         let mut addresses = resolved.addresses.clone();
         drop(resolved);
-        if self.settings.all_addresses {
+        if matches!(self.settings.address, Address::Tcp { all_addresses: true, .. }) {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
             addresses.rotate_left(turn);
         }

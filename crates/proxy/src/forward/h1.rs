@@ -294,7 +294,8 @@ impl H1Exchange {
             output.clear();
             self.written = 0;
         }
-        Poll::Ready(Ok(()))
+        // Over TLS what was written may still lie in the session.
+        Pin::new(stream).poll_flush(cx)
     }
 
     /// The next piece of the answer's body; `None` at its end.

@@ -20,12 +20,13 @@ use mainstay_core::clock::MonoMs;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::connect::{self, ConnectError};
+use super::connect::ConnectError;
 use super::endpoint::EndpointSettings;
 use super::h1::{ExchangeError, Reached};
-use super::pool::LocalEndpoint;
+use super::pool::{Acquired, LocalEndpoint};
 use crate::accept::h2::LocalExec;
 use crate::request::{BodyError, Piece, RequestBody};
+use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// New streams are put on another connection when one carries so many.
@@ -130,7 +131,7 @@ impl H2Pool {
     }
 }
 
-/// A stream on a connection that is open, or on a new one.
+/// A stream on a connection that is open, or on a new one; what a new one speaks is found out by opening it.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -138,19 +139,19 @@ pub async fn acquire(
     endpoint: &LocalEndpoint,
     worker: &Worker,
     connect_within: Duration,
-) -> Result<H2Stream, ConnectError> {
+) -> Result<Acquired, ConnectError> {
     if let Some(stream) = endpoint.h2.ready() {
-        return Ok(stream);
+        return Ok(Acquired::H2(stream));
     }
     let wait = endpoint.shared.settings.wait;
     let Ok(Ok(_turn)) = timeout(wait + connect_within, endpoint.h2.opening.acquire()).await else {
         return Err(ConnectError::PoolExhausted);
     };
     if let Some(stream) = endpoint.h2.ready() {
-        return Ok(stream);
+        return Ok(Acquired::H2(stream));
     }
     if let Ok(permit) = Arc::clone(&endpoint.shared.slots).try_acquire_owned() {
-        return open(endpoint, worker, permit, connect_within).await;
+        return endpoint.open(worker, permit, connect_within).await;
     }
     let _waiting = endpoint.begin_waiting(worker);
     let either = async {
@@ -161,19 +162,23 @@ pub async fn acquire(
         }
     };
     match timeout(wait, either).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(Ok(permit))) => open(endpoint, worker, permit, connect_within).await,
+        Ok(Ok(stream)) => Ok(Acquired::H2(stream)),
+        Ok(Err(Ok(permit))) => endpoint.open(worker, permit, connect_within).await,
         Ok(Err(Err(_))) | Err(_) => Err(ConnectError::PoolExhausted),
     }
 }
 
-async fn open(
+/// Begins HTTP/2 on a new connection.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn begin(
     endpoint: &LocalEndpoint,
     worker: &Worker,
+    stream: Stream,
     permit: OwnedSemaphorePermit,
     within: Duration,
 ) -> Result<H2Stream, ConnectError> {
-    let stream = connect::connect(&endpoint.shared, within).await?;
     let mut builder = http2::Builder::new(LocalExec);
     builder
         .timer(TokioTimer::new())

@@ -76,7 +76,8 @@ pub fn parts_h2(
         target.push_str(query);
     }
     let authority = host(upstream, endpoint, request);
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(target).build();
+    let scheme = if endpoint.secure.is_some() { "https" } else { "http" };
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(target).build();
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = request.method.clone();
     parts.uri = uri.unwrap_or_default();
@@ -150,7 +151,8 @@ fn forwarded_family(
         said.then(|| request.headers.get(name)).flatten().map(HeaderValue::as_bytes)
     };
     put("x-forwarded-for", &[&before(Seen::X_FORWARDED_FOR, FOR), peer]);
-    put("x-forwarded-proto", &[said("x-forwarded-proto").unwrap_or(b"http")]);
+    let scheme: &[u8] = if cx.secure { b"https" } else { b"http" };
+    put("x-forwarded-proto", &[said("x-forwarded-proto").unwrap_or(scheme)]);
     let host = said("x-forwarded-host").unwrap_or(authority);
     if !host.is_empty() {
         put("x-forwarded-host", &[host]);
@@ -161,7 +163,7 @@ fn forwarded_family(
     let earlier = before(Seen::FORWARDED, header::FORWARDED);
     put(
         "forwarded",
-        &[&earlier, b"for=", open, peer, close, host_open, authority, host_close, b";proto=http"],
+        &[&earlier, b"for=", open, peer, close, host_open, authority, host_close, b";proto=", scheme],
     );
 }
 

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 use self::connect::ConnectError;
 use self::exchange::{AnswerHead, Exchange, InFlight};
 use self::h1::{ExchangeError, Reached};
-use self::pool::LocalEndpoint;
+use self::pool::{Acquired, LocalEndpoint, Pooled};
 use crate::context::RequestCx;
 use crate::plan::{ForwardPlan, UpstreamPlan};
 use crate::request::{BodyError, Request, far_future};
@@ -149,19 +149,18 @@ async fn connect_and_begin(
     times: &Times,
 ) -> Result<(Exchange, bool), Failure> {
     // The common case, an idle connection, needs no timer.
-    if !upstream.h2
+    if !endpoint.shared.speaks_h2()
         && let Some(connection) = endpoint.take_idle(&cx.worker)
     {
         return Ok((Exchange::h1(cx, upstream, endpoint, path, request, connection), true));
     }
     let connecting = async {
-        if upstream.h2 {
-            let stream = h2::acquire(endpoint, &cx.worker, plan.timeouts.connect).await?;
-            Ok((Exchange::h2(cx, upstream, endpoint, path, request, stream), true))
-        } else {
-            let pooled = endpoint.acquire(&cx.worker, plan.timeouts.connect).await?;
-            Ok((Exchange::h1(cx, upstream, endpoint, path, request, pooled.connection), pooled.reused))
-        }
+        Ok(match endpoint.acquire(&cx.worker, plan.timeouts.connect).await? {
+            Acquired::H2(stream) => (Exchange::h2(cx, upstream, endpoint, path, request, stream), true),
+            Acquired::H1(Pooled { connection, reused }) => {
+                (Exchange::h1(cx, upstream, endpoint, path, request, connection), reused)
+            }
+        })
     };
     let begun = match times.total {
         Some(until) => match tokio::time::timeout_at(until, Box::pin(connecting)).await {
@@ -193,14 +192,18 @@ async fn resend(
     let fresh = async {
         match old {
             Exchange::H1(mut exchange) => {
-                let stream = connect::connect(&endpoint.shared, within).await?;
-                exchange.restart_on(stream, cx.worker.mono_ms());
+                let connected = connect::connect(&endpoint.shared, within).await?;
+                if connected.is_h2 {
+                    // The service has changed what it speaks; the next request will know.
+                    return Err(ConnectError::Handshake);
+                }
+                exchange.restart_on(connected.stream, cx.worker.mono_ms());
                 Ok(Exchange::H1(exchange))
             }
-            Exchange::H2(exchange) => {
-                let stream = h2::acquire(endpoint, &cx.worker, within).await?;
-                Ok(Exchange::H2(exchange.restart_on(stream)))
-            }
+            Exchange::H2(exchange) => match h2::acquire(endpoint, &cx.worker, within).await? {
+                Acquired::H2(stream) => Ok(Exchange::H2(exchange.restart_on(stream))),
+                Acquired::H1(_) => Err(ConnectError::Handshake),
+            },
         }
     };
     let (until, code) = times.next();
@@ -284,6 +287,7 @@ fn proxy_status(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::UpstreamRefused => "connection_refused",
         ProblemCode::UpstreamUnreachable => "destination_ip_unroutable",
         ProblemCode::UpstreamDns => "dns_error",
+        ProblemCode::UpstreamTls => "tls_protocol_error",
         ProblemCode::UpstreamReset => "connection_terminated",
         ProblemCode::UpstreamMalformed => "http_protocol_error",
         ProblemCode::UpstreamTooLarge => "http_response_header_section_size",

@@ -17,10 +17,10 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot};
 use tokio::time::timeout;
 
-use super::connect::{self, ConnectError};
-use super::endpoint::{EndpointShared, UpstreamShared};
+use super::connect::{self, ConnectError, Connected};
+use super::endpoint::{EndpointShared, Protocol, UpstreamShared};
 use super::h1::H1Connection;
-use super::h2::H2Pool;
+use super::h2::{self, H2Pool, H2Stream};
 use crate::worker::{Message, Worker};
 
 /// An upstream as one worker sees it.
@@ -53,6 +53,18 @@ pub struct Pooled {
     pub connection: H1Connection,
     /// A connection that was used before may have died unnoticed.
     pub reused: bool,
+}
+
+/// A way to send one request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and is taken apart at once"
+)]
+pub enum Acquired {
+    /// A connection to itself.
+    H1(Pooled),
+    /// A stream on a connection with others.
+    H2(H2Stream),
 }
 
 impl LocalUpstream {
@@ -125,9 +137,12 @@ impl LocalEndpoint {
         &self,
         worker: &Worker,
         connect_within: std::time::Duration,
-    ) -> Result<Pooled, ConnectError> {
+    ) -> Result<Acquired, ConnectError> {
+        if self.shared.speaks_h2() {
+            return h2::acquire(self, worker, connect_within).await;
+        }
         if let Some(connection) = self.take_idle(worker) {
-            return Ok(Pooled { connection, reused: true });
+            return Ok(Acquired::H1(Pooled { connection, reused: true }));
         }
         match Arc::clone(&self.shared.slots).try_acquire_owned() {
             Ok(permit) => self.open(worker, permit, connect_within).await,
@@ -136,21 +151,39 @@ impl LocalEndpoint {
         }
     }
 
-    async fn open(
+    /// Opens a connection that holds its place under the cap, and finds out what is spoken on it.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn open(
         &self,
         worker: &Worker,
         permit: OwnedSemaphorePermit,
         within: std::time::Duration,
-    ) -> Result<Pooled, ConnectError> {
-        let stream = connect::connect(&self.shared, within).await?;
-        Ok(Pooled { connection: H1Connection::new(stream, permit, worker.mono_ms()), reused: false })
+    ) -> Result<Acquired, ConnectError> {
+        let Connected { stream, is_h2 } = connect::connect(&self.shared, within).await?;
+        let is_h2 = match self.shared.settings.protocol {
+            Protocol::Http1 => false,
+            // Over TLS it has to be agreed on (RFC 9113, 3.2).
+            Protocol::H2 if self.shared.secure.is_some() && !is_h2 => return Err(ConnectError::Handshake),
+            Protocol::H2 => true,
+            Protocol::Auto => {
+                self.shared.prefers_h2.store(is_h2, Ordering::Relaxed);
+                is_h2
+            }
+        };
+        if is_h2 {
+            return h2::begin(self, worker, stream, permit, within).await.map(Acquired::H2);
+        }
+        let connection = H1Connection::new(stream, permit, worker.mono_ms());
+        Ok(Acquired::H1(Pooled { connection, reused: false }))
     }
 
     async fn wait(
         &self,
         worker: &Worker,
         connect_within: std::time::Duration,
-    ) -> Result<Pooled, ConnectError> {
+    ) -> Result<Acquired, ConnectError> {
         let _waiting = self.begin_waiting(worker);
         let (sender, receiver) = oneshot::channel();
         self.waiters.borrow_mut().push_back(sender);
@@ -163,7 +196,7 @@ impl LocalEndpoint {
             }
         };
         match timeout(self.shared.settings.wait, either).await {
-            Ok(Ok(Ok(connection))) => Ok(Pooled { connection, reused: true }),
+            Ok(Ok(Ok(connection))) => Ok(Acquired::H1(Pooled { connection, reused: true })),
             Ok(Ok(Err(permit))) => self.open(worker, permit, connect_within).await,
             Ok(Err(error)) => Err(error),
             Err(_elapsed) => Err(ConnectError::PoolExhausted),

@@ -25,12 +25,12 @@ pub async fn keep_resolved(endpoint: Weak<EndpointShared>, events: EventLog) {
     let mut failed_before = false;
     loop {
         let Some(strong) = endpoint.upgrade() else { return };
-        let answer = lookup(&strong).await;
+        let Some((host, port)) = strong.settings.address.name() else { return };
+        let answer = lookup(host, port).await;
         if let Err(error) = &answer
             && !failed_before
         {
-            let event =
-                Event::DnsFailed { upstream: &strong.upstream, host: &strong.settings.host, cause: error };
+            let event = Event::DnsFailed { upstream: &strong.upstream, host, cause: error };
             events.emit(&event);
         }
         failed_before = answer.is_err();
@@ -42,14 +42,13 @@ pub async fn keep_resolved(endpoint: Weak<EndpointShared>, events: EventLog) {
 
 /// Starts looking up every endpoint that is a name and is new.
 pub fn start(endpoints: &[Arc<EndpointShared>], events: &EventLog, runtime: &tokio::runtime::Handle) {
-    for endpoint in endpoints.iter().filter(|e| e.is_name()) {
+    for endpoint in endpoints.iter().filter(|e| e.settings.address.name().is_some()) {
         runtime.spawn(keep_resolved(Arc::downgrade(endpoint), events.clone()));
     }
 }
 
-async fn lookup(endpoint: &EndpointShared) -> Result<Vec<SocketAddr>, String> {
-    let host = (endpoint.settings.host.as_str(), endpoint.settings.port);
-    match tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host(host)).await {
+async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    match tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(addresses)) => {
             let addresses: Vec<_> = addresses.take(ADDRESSES_MAX).collect();
             if addresses.is_empty() { Err("the name has no address".into()) } else { Ok(addresses) }

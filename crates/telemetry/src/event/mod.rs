@@ -188,6 +188,20 @@ events! {
         /// The system's error, with its number.
         cause: &'a str,
     }
+    /// Certificate files have changed and are in use.
+    CertificatesLoaded "certificates_loaded" Info
+        "Certificate files have changed and are in use for new connections." {
+        /// The key of the configuration that names them.
+        key: &'a str,
+    }
+    /// Certificate files have changed and cannot be used.
+    CertificatesRefused "certificates_refused" Error
+        "Certificate files have changed and cannot be used; those before go on. They are tried again until they can." {
+        /// The key of the configuration that names them.
+        key: &'a str,
+        /// Which file, and what is wrong with it.
+        cause: &'a str,
+    }
     /// The process may open fewer descriptors than its connections need.
     DescriptorLimit "descriptor_limit" Warn
         "The limit of open files is too low for server.limits.connections; raise it (ulimit -n, LimitNOFILE)." {

@@ -1,0 +1,64 @@
+//! The TLS handshake of a client's connection.
+//!
+//! It has as long as a request head has (`limits.header_timeout`); what is no handshake, or comes to nothing, ends
+//! the connection and is counted. A connection keeps the certificates that it began with.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::{ConnCx, Interrupt, Phase};
+use crate::stream::{Plain, Stream};
+use crate::tls;
+use crate::tls::server::{Handshaken, ServerTls};
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Agreed.
+    Well,
+    /// The client spoke something else, accepted nothing that is offered, or showed a certificate that does not hold.
+    Failed,
+    /// It was not over in time.
+    TimedOut,
+}
+
+/// What is spoken inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreed {
+    /// HTTP/1.1, or nothing was said.
+    Http1,
+    /// HTTP/2.
+    H2,
+}
+
+/// Shakes hands. `None`: the connection is to end.
+pub async fn handshake(conn: &Rc<ConnCx>, plain: Plain, set: &ServerTls) -> Option<(Stream, Agreed)> {
+    let side = set.current();
+    conn.enter(Phase::Head);
+    let mut accepting = pin!(TlsAcceptor::from(Arc::clone(&side.config)).accept(plain));
+    let accepted = poll_fn(|cx| {
+        if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
+            return Poll::Ready(accepted.map_err(|_| Ended::Failed));
+        }
+        match conn.poll_interrupt(cx) {
+            Some(Interrupt::Slow) => Poll::Ready(Err(Ended::TimedOut)),
+            Some(Interrupt::Close | Interrupt::Stuck) => Poll::Ready(Err(Ended::Failed)),
+            Some(Interrupt::Park) | None => Poll::Pending,
+        }
+    })
+    .await;
+    let ended = accepted.as_ref().err().copied().unwrap_or(Ended::Well);
+    let metrics = conn.worker.shared.metrics.connections(&conn.listener);
+    conn.worker.cells.inc(metrics.handshakes[ended as usize]);
+    let stream = accepted.ok()?;
+    let session = stream.get_ref().1;
+    let agreed = if session.alpn_protocol() == Some(tls::H2) { Agreed::H2 } else { Agreed::Http1 };
+    conn.secured(Handshaken::of(session, side));
+    conn.enter(Phase::Idle);
+    Some((Stream::Client(Box::new(stream)), agreed))
+}
