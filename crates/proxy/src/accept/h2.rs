@@ -27,12 +27,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::connection::{ConnCx, Interrupt, Phase};
+use crate::caught;
 use crate::fields::Seen;
 use crate::lifecycle;
 use crate::plan::ServerPlan;
 use crate::request::{Request, RequestBody};
 use crate::respond::body::{Broken, OutBody};
 use crate::stream::Stream;
+use crate::worker::Worker;
 
 /// Runs streams on this thread.
 #[derive(Clone, Copy)]
@@ -204,8 +206,9 @@ impl Drop for StreamBody {
 }
 
 /// Runs streams on this thread, each for as long as its client takes what it is sent.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct StreamExec {
+    worker: Rc<Worker>,
     silence_max: Duration,
 }
 
@@ -213,7 +216,10 @@ impl<F: Future + 'static> Executor<F> for StreamExec {
     fn execute(&self, stream: F) {
         let handed = Rc::new(Handed::default());
         let watched = until_stalled(stream, Rc::clone(&handed), self.silence_max);
-        tokio::task::spawn_local(HANDED.scope(handed, watched));
+        let worker = Rc::clone(&self.worker);
+        let task =
+            caught::task(HANDED.scope(handed, watched), move |cause| worker.panicked("task", "", cause));
+        tokio::task::spawn_local(task);
     }
 }
 
@@ -245,7 +251,8 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
     let snapshot = conn.worker.snapshot();
     let server = &snapshot.plan.server;
     let body_timeout = server.body_timeout;
-    let mut builder = http2::Builder::new(StreamExec { silence_max: body_timeout });
+    let mut builder =
+        http2::Builder::new(StreamExec { worker: Rc::clone(&conn.worker), silence_max: body_timeout });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(server.http2_streams_max)
