@@ -101,14 +101,6 @@ pub fn not_yet(checked: &Checked) -> Option<String> {
         look(listener.proxy_protocol, format!("server.listen.{index}.proxy_protocol"));
     }
     look(checked.control.tls.is_some(), "control.tls".to_owned());
-    for api in checked.apis.values() {
-        for version in api.versions.values() {
-            for operation in &version.operations {
-                let key = format!("apis.{}.operations.{}.upgrade", api.name, operation.name);
-                look(!operation.upgrade.is_empty(), key);
-            }
-        }
-    }
     found
 }
 
@@ -217,6 +209,7 @@ fn route(
         cors: place.cors.map(Arc::clone),
         version: version(place, operation)?,
         body: BodyPlan { bytes_max: operation.body_max },
+        upgrade: operation.upgrade.iter().map(|token| token.as_str().into()).collect(),
         forward: ForwardPlan {
             upstream: place.upstream,
             timeouts: TimeoutsPlan {

@@ -86,6 +86,7 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
         cors: cors_plan,
         version: version_plan,
         body: body_plan,
+        upgrade: upgrade_plan,
         forward: forward_plan,
         metrics: _,
     } = &*route;
@@ -99,6 +100,10 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
     // Before the body is read: a body that is announced as too long is not worth reading.
     body::body(body_plan, request)?;
     // Places of later stages: authorise, validate, idempotency; then cache, deadline, shedding, breaker.
+    // Last of what is decided: another protocol is spoken only with who has passed everything else.
+    if request.wants_upgrade {
+        request.upgrade = forward::upgrade::allowed(&request.headers, upgrade_plan).map(Into::into);
+    }
     let answer = forward::forward(cx, forward_plan, &path, request).await?;
     Ok(Answer { response: answer, from_upstream: true })
 }

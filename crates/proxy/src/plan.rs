@@ -147,6 +147,8 @@ pub struct RoutePlan {
     pub version: VersionPlan,
     /// How much body is taken.
     pub body: BodyPlan,
+    /// Protocols that a client may switch to, as lower-case tokens of `Upgrade`.
+    pub upgrade: Vec<Box<str>>,
     /// Where it goes.
     pub forward: ForwardPlan,
     /// Its cells.

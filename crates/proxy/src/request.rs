@@ -28,6 +28,10 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Which of the fields that concern the engine are among them.
     pub seen: Seen,
+    /// It asks for another protocol (`Connection: upgrade`).
+    pub wants_upgrade: bool,
+    /// The protocol that it may switch to.
+    pub upgrade: Option<Box<str>>,
     /// Its body.
     pub body: RequestBody,
     /// The protocol's name in `Via`: `1.0`, `1.1` or `2`.

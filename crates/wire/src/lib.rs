@@ -59,6 +59,7 @@ mod scan;
 mod target;
 mod text;
 mod trailer;
+pub mod websocket;
 
 #[cfg(test)]
 mod properties;

@@ -22,6 +22,7 @@ use super::linger;
 use crate::context::RequestCx;
 use crate::fields::Seen;
 use crate::fill::{READ_BYTES, poll_fill};
+use crate::forward::upgrade::Tunnel;
 use crate::lifecycle;
 use crate::plan::ServerPlan;
 use crate::request::{BodyError, Piece, Request, RequestBody};
@@ -223,6 +224,13 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
             Keep::Open => {}
             Keep::Close => return farewell(io).await,
             Keep::Linger => break,
+            Keep::Switch(tunnel) => {
+                if let Ok(io) = Rc::try_unwrap(io) {
+                    let H1Io { stream, input, .. } = io.into_inner();
+                    Box::pin(tunnel.run(conn, stream, input)).await;
+                }
+                return;
+            }
         }
     }
     linger_on(io).await;
@@ -252,6 +260,8 @@ enum Keep {
     Close,
     /// Something was left unread: close so that the client can still read its answer.
     Linger,
+    /// It goes on in another protocol.
+    Switch(Box<Tunnel>),
 }
 
 async fn next_head(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>, server: &ServerPlan) -> Next {
@@ -307,6 +317,8 @@ async fn serve_one(
         method: head.method,
         path,
         query,
+        wants_upgrade: head.upgrade,
+        upgrade: None,
         misdirected: conn.is_misdirected(head.target.authority.as_ref()),
         authority: head.target.authority,
         seen: Seen::of(&head.headers),
@@ -394,6 +406,9 @@ async fn write_answer(
     };
     if matches!(sent, Err(Broken::Body)) && framing == write::OutFraming::UntilClose {
         io.borrow().stream.end_with_reset();
+    }
+    if let (Ok(()), Some(tunnel)) = (&sent, body.take_tunnel()) {
+        return Keep::Switch(tunnel);
     }
     finish(cx.as_deref(), &mut body, &sent);
     drop(body);

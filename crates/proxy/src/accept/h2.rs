@@ -322,6 +322,8 @@ async fn answer(
     let request = Request {
         path: Bytes::copy_from_slice(uri.path().as_bytes()),
         query: uri.query().map(|q| Bytes::copy_from_slice(q.as_bytes())),
+        wants_upgrade: false,
+        upgrade: None,
         misdirected: conn.is_misdirected(Some(&authority)),
         authority: Some(authority),
         method: parts.method,

@@ -99,16 +99,21 @@ pub struct Connected {
     pub is_h2: bool,
 }
 
-/// Opens a connection to the first address that takes one, TLS included, all within `within`.
+/// Opens a connection to the first address that takes one, TLS included, all within `within`. `only_http1`: HTTP/2 is
+/// not offered.
 ///
 /// # Errors
 /// The last address's failure; see [`ConnectError`].
-pub async fn connect(endpoint: &EndpointShared, within: Duration) -> Result<Connected, ConnectError> {
+pub async fn connect(
+    endpoint: &EndpointShared,
+    within: Duration,
+    only_http1: bool,
+) -> Result<Connected, ConnectError> {
     let until = Instant::now() + within;
     let plain = reach(endpoint, until).await?;
     match &endpoint.secure {
         None => Ok(Connected { stream: Stream::Plain(plain), is_h2: false }),
-        Some(secure) => match timeout_at(until, Box::pin(secured(plain, secure))).await {
+        Some(secure) => match timeout_at(until, Box::pin(secured(plain, secure, only_http1))).await {
             Ok(connected) => connected,
             Err(_elapsed) => Err(ConnectError::TimedOut),
         },
@@ -142,8 +147,8 @@ async fn reach(endpoint: &EndpointShared, until: Instant) -> Result<Plain, Conne
     Err(failure)
 }
 
-async fn secured(plain: Plain, secure: &Secure) -> Result<Connected, ConnectError> {
-    let connector = TlsConnector::from(secure.tls.current());
+async fn secured(plain: Plain, secure: &Secure, only_http1: bool) -> Result<Connected, ConnectError> {
+    let connector = TlsConnector::from(secure.tls.current(only_http1));
     match connector.connect(secure.name.clone(), plain).await {
         Ok(stream) => {
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);

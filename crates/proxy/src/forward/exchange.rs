@@ -54,7 +54,13 @@ impl Exchange {
         };
         headers::encode_h1(connection.output(), cx, upstream, &endpoint.shared, path, request);
         let body = std::mem::replace(&mut request.body, RequestBody::empty());
-        Self::H1(Box::new(H1Exchange::new(connection, request.method.clone(), body, limits)))
+        Self::H1(Box::new(H1Exchange::new(
+            connection,
+            request.method.clone(),
+            request.upgrade.take(),
+            body,
+            limits,
+        )))
     }
 
     /// Begins over HTTP/2.
@@ -177,6 +183,20 @@ impl InFlight {
     /// Gives the exchange out, to be sent over another connection.
     pub fn take_exchange(&mut self) -> Option<Exchange> {
         self.exchange.take()
+    }
+
+    /// Takes the connection out after a switch of protocols. The request counts as under way until the guard goes.
+    pub fn take_switched(&mut self) -> Option<H1Connection> {
+        match self.exchange.take()? {
+            Exchange::H1(exchange) => {
+                self.observe(|m| m.answered);
+                Some(exchange.into_switched())
+            }
+            other @ Exchange::H2(_) => {
+                self.exchange = Some(other);
+                None
+            }
+        }
     }
 
     /// How far the request got.

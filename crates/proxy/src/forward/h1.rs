@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Method;
+use http::{Method, StatusCode};
 use mainstay_core::clock::MonoMs;
 use mainstay_wire::{BodyDecoder, Decoded, Framing, HeadLimits, HeadScan, ResponseFault, ResponseHead, Side};
 use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::upgrade;
 use crate::fill::{READ_BYTES, READ_BYTES_LARGE, poll_fill};
 use crate::request::{BodyError, Piece, RequestBody};
 use crate::stream::Stream;
@@ -36,7 +37,7 @@ pub struct H1Connection {
     read_bytes: usize,
     /// When it was opened.
     pub opened: MonoMs,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl H1Connection {
@@ -49,7 +50,7 @@ impl H1Connection {
             scan: HeadScan::default(),
             read_bytes: READ_BYTES,
             opened,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -61,6 +62,11 @@ impl H1Connection {
     /// Bytes to be written, to append a head to.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
+    }
+
+    /// The bytes, what has been read of them already, and the place under the cap.
+    pub fn into_parts(self) -> (Stream, BytesMut, OwnedSemaphorePermit) {
+        (self.stream, self.input, self.permit)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -105,6 +111,8 @@ impl From<ResponseFault> for ExchangeError {
 pub struct H1Exchange {
     connection: H1Connection,
     method: Method,
+    /// The protocol that may be switched to.
+    upgrade: Option<Box<str>>,
     limits: HeadLimits,
     /// How much of the connection's output has left.
     written: usize,
@@ -124,11 +132,18 @@ pub struct H1Exchange {
 
 impl H1Exchange {
     /// Begins. The head, complete but for the body, is in the connection's output already.
-    pub fn new(connection: H1Connection, method: Method, body: RequestBody, limits: HeadLimits) -> Self {
+    pub fn new(
+        connection: H1Connection,
+        method: Method,
+        upgrade: Option<Box<str>>,
+        body: RequestBody,
+        limits: HeadLimits,
+    ) -> Self {
         let chunked = !body.is_empty() && body.declared.is_none();
         Self {
             connection,
             method,
+            upgrade,
             limits,
             written: 0,
             extra: Bytes::new(),
@@ -191,10 +206,8 @@ impl H1Exchange {
                 &self.method,
             )?;
             if let Some(head) = taken {
-                if head.status.as_u16() == 101 {
-                    return Poll::Ready(Err(ExchangeError::Malformed(
-                        "a switch of protocols that nobody asked for",
-                    )));
+                if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Poll::Ready(self.switched(head));
                 }
                 if head.status.is_informational() {
                     self.interim += 1;
@@ -216,6 +229,21 @@ impl H1Exchange {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// The upstream speaks another protocol from here on: the one that was asked for, or the answer is malformed.
+    fn switched(&mut self, head: ResponseHead) -> Result<ResponseHead, ExchangeError> {
+        let agreed = self.upgrade.as_ref().is_some_and(|asked| upgrade::is_agreed(&head.headers, asked));
+        if !agreed || self.reached() != Reached::Whole {
+            return Err(ExchangeError::Malformed("a switch of protocols that nobody asked for"));
+        }
+        self.has_head = true;
+        Ok(head)
+    }
+
+    /// The connection after a switch of protocols.
+    pub fn into_switched(self) -> H1Connection {
+        self.connection
     }
 
     /// Sends what can be sent. Errors only when the client's body fails; an upstream that takes no more bytes

@@ -151,7 +151,7 @@ pub async fn acquire(
         return Ok(Acquired::H2(stream));
     }
     if let Ok(permit) = Arc::clone(&endpoint.shared.slots).try_acquire_owned() {
-        return endpoint.open(worker, permit, connect_within).await;
+        return endpoint.open(worker, permit, connect_within, false).await;
     }
     let _waiting = endpoint.begin_waiting(worker);
     let either = async {
@@ -163,7 +163,7 @@ pub async fn acquire(
     };
     match timeout(wait, either).await {
         Ok(Ok(stream)) => Ok(Acquired::H2(stream)),
-        Ok(Err(Ok(permit))) => endpoint.open(worker, permit, connect_within).await,
+        Ok(Err(Ok(permit))) => endpoint.open(worker, permit, connect_within, false).await,
         Ok(Err(Err(_))) | Err(_) => Err(ConnectError::PoolExhausted),
     }
 }

@@ -45,6 +45,11 @@ pub fn encode_h1(
         }
         None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
+    if let Some(token) = &request.upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
+        out.extend_from_slice(token.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     added(cx, request, |name, parts| {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");

@@ -14,13 +14,14 @@ pub mod headers;
 pub mod pool;
 pub mod resolve;
 pub mod settle;
+pub mod upgrade;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::Response;
+use http::{Response, header};
 use mainstay_core::{Problem, ProblemCode, Stage};
 use mainstay_telemetry::Event;
 use tokio::time::{Instant, sleep_until};
@@ -29,6 +30,7 @@ use self::connect::ConnectError;
 use self::exchange::{AnswerHead, Exchange, InFlight};
 use self::h1::{ExchangeError, Reached};
 use self::pool::{Acquired, LocalEndpoint, Pooled};
+use self::upgrade::Tunnel;
 use crate::context::RequestCx;
 use crate::plan::{ForwardPlan, UpstreamPlan};
 use crate::request::{BodyError, Request, far_future};
@@ -149,13 +151,13 @@ async fn connect_and_begin(
     times: &Times,
 ) -> Result<(Exchange, bool), Failure> {
     // The common case, an idle connection, needs no timer.
-    if !endpoint.shared.speaks_h2()
-        && let Some(connection) = endpoint.take_idle(&cx.worker)
-    {
+    let speaks_h2 = endpoint.shared.speaks_h2() && request.upgrade.is_none();
+    if !speaks_h2 && let Some(connection) = endpoint.take_idle(&cx.worker) {
         return Ok((Exchange::h1(cx, upstream, endpoint, path, request, connection), true));
     }
     let connecting = async {
-        Ok(match endpoint.acquire(&cx.worker, plan.timeouts.connect).await? {
+        let only_http1 = request.upgrade.is_some();
+        Ok(match endpoint.acquire(&cx.worker, plan.timeouts.connect, only_http1).await? {
             Acquired::H2(stream) => (Exchange::h2(cx, upstream, endpoint, path, request, stream), true),
             Acquired::H1(Pooled { connection, reused }) => {
                 (Exchange::h1(cx, upstream, endpoint, path, request, connection), reused)
@@ -192,7 +194,7 @@ async fn resend(
     let fresh = async {
         match old {
             Exchange::H1(mut exchange) => {
-                let connected = connect::connect(&endpoint.shared, within).await?;
+                let connected = connect::connect(&endpoint.shared, within, false).await?;
                 if connected.is_h2 {
                     // The service has changed what it speaks; the next request will know.
                     return Err(ConnectError::Handshake);
@@ -299,7 +301,32 @@ fn proxy_status(code: ProblemCode) -> Option<&'static str> {
     })
 }
 
+/// The protocol has been switched: what remains is a tunnel.
+fn switched(head: AnswerHead, mut flight: InFlight, plan: &ForwardPlan) -> Response<OutBody> {
+    let AnswerHead { status, mut headers, .. } = head;
+    let token = headers.remove(header::UPGRADE);
+    headers::strip_response(&mut headers);
+    headers.remove(header::CONTENT_LENGTH);
+    let is_websocket = token.as_ref().is_some_and(|t| t.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if let Some(token) = token {
+        headers.insert(header::UPGRADE, token);
+    }
+    let body = match flight.take_switched() {
+        Some(connection) => {
+            OutBody::tunnel(Tunnel { connection, flight, idle_max: plan.timeouts.idle, is_websocket })
+        }
+        None => OutBody::empty(),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
 fn answer(head: AnswerHead, flight: InFlight, plan: &ForwardPlan, times: &Times) -> Response<OutBody> {
+    if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        return switched(head, flight, plan);
+    }
     let AnswerHead { status, mut headers, length } = head;
     headers::strip_response(&mut headers);
     let until = times.total.filter(|_| length.is_some_and(|n| n <= SHORT_BODY_BYTES));

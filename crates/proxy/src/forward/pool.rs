@@ -137,16 +137,17 @@ impl LocalEndpoint {
         &self,
         worker: &Worker,
         connect_within: std::time::Duration,
+        only_http1: bool,
     ) -> Result<Acquired, ConnectError> {
-        if self.shared.speaks_h2() {
+        if self.shared.speaks_h2() && !only_http1 {
             return h2::acquire(self, worker, connect_within).await;
         }
         if let Some(connection) = self.take_idle(worker) {
             return Ok(Acquired::H1(Pooled { connection, reused: true }));
         }
         match Arc::clone(&self.shared.slots).try_acquire_owned() {
-            Ok(permit) => self.open(worker, permit, connect_within).await,
-            Err(TryAcquireError::NoPermits) => self.wait(worker, connect_within).await,
+            Ok(permit) => self.open(worker, permit, connect_within, only_http1).await,
+            Err(TryAcquireError::NoPermits) => self.wait(worker, connect_within, only_http1).await,
             Err(TryAcquireError::Closed) => Err(ConnectError::PoolExhausted),
         }
     }
@@ -160,9 +161,13 @@ impl LocalEndpoint {
         worker: &Worker,
         permit: OwnedSemaphorePermit,
         within: std::time::Duration,
+        only_http1: bool,
     ) -> Result<Acquired, ConnectError> {
-        let Connected { stream, is_h2 } = connect::connect(&self.shared, within).await?;
+        let Connected { stream, is_h2 } = connect::connect(&self.shared, within, only_http1).await?;
         let is_h2 = match self.shared.settings.protocol {
+            // A switch of protocols is asked for in HTTP/1.1 only (RFC 9113, 8.6).
+            Protocol::H2 if only_http1 => return Err(ConnectError::Handshake),
+            _ if only_http1 => false,
             Protocol::Http1 => false,
             // Over TLS it has to be agreed on (RFC 9113, 3.2).
             Protocol::H2 if self.shared.secure.is_some() && !is_h2 => return Err(ConnectError::Handshake),
@@ -183,6 +188,7 @@ impl LocalEndpoint {
         &self,
         worker: &Worker,
         connect_within: std::time::Duration,
+        only_http1: bool,
     ) -> Result<Acquired, ConnectError> {
         let _waiting = self.begin_waiting(worker);
         let (sender, receiver) = oneshot::channel();
@@ -197,7 +203,7 @@ impl LocalEndpoint {
         };
         match timeout(self.shared.settings.wait, either).await {
             Ok(Ok(Ok(connection))) => Ok(Acquired::H1(Pooled { connection, reused: true })),
-            Ok(Ok(Err(permit))) => self.open(worker, permit, connect_within).await,
+            Ok(Ok(Err(permit))) => self.open(worker, permit, connect_within, only_http1).await,
             Ok(Err(error)) => Err(error),
             Err(_elapsed) => Err(ConnectError::PoolExhausted),
         }

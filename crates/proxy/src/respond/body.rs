@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use crate::context::RequestCx;
 use crate::forward::exchange::InFlight;
 use crate::forward::h1::ExchangeError;
+use crate::forward::upgrade::Tunnel;
 use crate::request::Piece;
 
 /// The body of an answer.
@@ -27,6 +28,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Upstream(Box<UpstreamBody>),
+    Tunnel(Box<Tunnel>),
 }
 
 /// The transfer broke off; the client must be able to see that.
@@ -55,6 +57,25 @@ impl OutBody {
     /// What an upstream sends.
     pub fn upstream(body: UpstreamBody, length: Option<u64>) -> Self {
         Self { kind: Kind::Upstream(Box::new(body)), length, cx: None }
+    }
+
+    /// No body, but another protocol on the same connection.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self { kind: Kind::Tunnel(Box::new(tunnel)), length: Some(0), cx: None }
+    }
+
+    /// Gives out what goes on in another protocol. The record is then written when that ends.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Tunnel(tunnel) => {
+                self.cx = None;
+                Some(tunnel)
+            }
+            other => {
+                self.kind = other;
+                None
+            }
+        }
     }
 
     /// Puts the request's context inside.
@@ -90,7 +111,7 @@ impl OutBody {
     /// The next piece; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
         let polled = match &mut self.kind {
-            Kind::Empty => Poll::Ready(None),
+            Kind::Empty | Kind::Tunnel(_) => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
@@ -103,7 +124,9 @@ impl OutBody {
         {
             cx.facts.bytes_out.set(cx.facts.bytes_out.get() + data.len() as u64);
         }
-        if let Poll::Ready(None) = &polled {
+        if let Poll::Ready(None) = &polled
+            && !matches!(self.kind, Kind::Tunnel(_))
+        {
             self.kind = Kind::Empty;
         }
         polled

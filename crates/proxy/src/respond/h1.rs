@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::Write as _;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderName};
 use http::response::Parts;
 
@@ -28,7 +29,7 @@ const COPY_BYTES_MAX: usize = 8 * 1024;
 
 /// How this answer's body is framed.
 pub fn framing(head: &Parts, body: &OutBody, http10: bool, head_only: bool) -> OutFraming {
-    if head_only || matches!(head.status.as_u16(), 204 | 304) {
+    if head_only || matches!(head.status.as_u16(), 101 | 204 | 304) {
         return OutFraming::None;
     }
     match body.length() {
@@ -55,7 +56,9 @@ pub fn head(out: &mut Vec<u8>, head: &Parts, framing: OutFraming, keep_alive: bo
         }
         OutFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    if !keep_alive {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    } else if !keep_alive {
         out.extend_from_slice(b"connection: close\r\n");
     } else if http10 {
         out.extend_from_slice(b"connection: keep-alive\r\n");

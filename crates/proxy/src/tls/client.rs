@@ -48,7 +48,14 @@ pub struct ClientTls {
     /// Its files.
     pub files: ClientFiles,
     fresh: Fresh,
-    current: ArcSwap<ClientConfig>,
+    current: ArcSwap<ClientSide>,
+}
+
+/// What connections are made with.
+struct ClientSide {
+    usual: Arc<ClientConfig>,
+    /// The same, for those that must not come to HTTP/2.
+    http1: Arc<ClientConfig>,
 }
 
 impl ClientTls {
@@ -62,9 +69,10 @@ impl ClientTls {
         Ok(Self { upstream, files, fresh, current })
     }
 
-    /// What a new connection uses.
-    pub fn current(&self) -> Arc<ClientConfig> {
-        self.current.load_full()
+    /// What a new connection uses. `only_http1`: HTTP/2 is not offered.
+    pub fn current(&self, only_http1: bool) -> Arc<ClientConfig> {
+        let side = self.current.load();
+        Arc::clone(if only_http1 { &side.http1 } else { &side.usual })
     }
 
     /// Loads the files again if they have changed.
@@ -76,7 +84,7 @@ impl ClientTls {
     }
 }
 
-fn build(files: &ClientFiles, now_s: i64) -> Result<ClientConfig, TlsError> {
+fn build(files: &ClientFiles, now_s: i64) -> Result<ClientSide, TlsError> {
     let roots = match &files.ca {
         Some(ca) => pem::roots(ca)?,
         None => pem::system_roots()?,
@@ -101,7 +109,9 @@ fn build(files: &ClientFiles, now_s: i64) -> Result<ClientConfig, TlsError> {
         Offer::Both => vec![H2.to_vec(), HTTP11.to_vec()],
     };
     config.enable_early_data = false;
-    Ok(config)
+    let mut http1 = config.clone();
+    http1.alpn_protocols = vec![HTTP11.to_vec()];
+    Ok(ClientSide { usual: Arc::new(config), http1: Arc::new(http1) })
 }
 
 /// The name an upstream must prove: what `tls.server_name` says, or the host that is connected to.
