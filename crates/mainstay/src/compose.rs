@@ -13,7 +13,8 @@ use mainstay_control::ControlConfig;
 use mainstay_control::token::{Token, TokenError};
 use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
-use mainstay_proxy::engine::{DataPlane, Parts, bind};
+use mainstay_proxy::accept::socket::Sockets;
+use mainstay_proxy::engine::{DataPlane, Parts};
 use mainstay_proxy::forward::resolve;
 use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent, Registry};
 use tokio::sync::watch;
@@ -69,7 +70,7 @@ pub enum StartError {
     )]
     Bind {
         /// Which.
-        address: SocketAddr,
+        address: String,
         /// Where it is configured.
         key: &'static str,
         /// Why.
@@ -95,6 +96,8 @@ pub struct Engine {
     pub handle: Arc<Handle>,
     /// The addresses it listens on, ports resolved.
     pub listen: Vec<SocketAddr>,
+    /// The unix sockets it listens on.
+    pub paths: Vec<PathBuf>,
     /// The control listener's address.
     pub control: SocketAddr,
     /// Whether the admin token was made now.
@@ -126,7 +129,7 @@ impl Engine {
         let control = control_listener.local_addr().map_err(StartError::Threads)?;
 
         let workers = checked.server.workers.unwrap_or_else(available_workers);
-        let (listen, listeners) = bind_all(&checked, workers)?;
+        let Bound { listeners, addresses: listen, paths } = bind_all(&checked, workers)?;
         raise_descriptor_limit(&checked, &events);
         let recent = Recent::new();
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
@@ -157,6 +160,7 @@ impl Engine {
         let engine = Self {
             handle,
             listen,
+            paths,
             control,
             token_created,
             plane,
@@ -171,7 +175,8 @@ impl Engine {
 
     fn announce(&self, workers: usize, fell_back: Option<&FellBack>) {
         self.handle.set_ready(true);
-        let listen: Vec<_> = self.listen.iter().map(ToString::to_string).collect();
+        let paths = self.paths.iter().map(|path| format!("unix:{}", path.display()));
+        let listen: Vec<_> = self.listen.iter().map(ToString::to_string).chain(paths).collect();
         let loaded = self.handle.loaded_now();
         self.handle.events.emit(&Event::Started {
             listen: &listen.join(" "),
@@ -209,8 +214,12 @@ impl Engine {
 
     /// Ends at once; what runs is cut off.
     pub async fn stop(self) {
-        let Self { handle, plane, stop_control, control_task, .. } = self;
+        let Self { handle, plane, stop_control, control_task, paths, .. } = self;
         let joined = tokio::task::spawn_blocking(move || plane.stop()).await;
+        for path in paths {
+            // Left behind it would only look as if somebody listened; the next start replaces it anyway.
+            let _ = std::fs::remove_file(path);
+        }
         stop_control.send_replace(true);
         let _ = (control_task.await, joined);
         let flush = move || {
@@ -237,24 +246,37 @@ async fn bind_control(checked: &Checked) -> Result<tokio::net::TcpListener, Star
     let control = &checked.control;
     let (address, key) = (control.listen, "control.listen");
     let config = ControlConfig { listen: address, token_file: control.token_file.clone() };
-    mainstay_control::bind(&config).await.map_err(|error| StartError::Bind { address, key, error })
+    let bound = mainstay_control::bind(&config).await;
+    bound.map_err(|error| StartError::Bind { address: address.to_string(), key, error })
 }
 
-type Listeners = Vec<(Arc<str>, Vec<std::net::TcpListener>)>;
+/// Bound sockets by listener's name, and where they came to listen.
+struct Bound {
+    listeners: Vec<(Arc<str>, Sockets)>,
+    addresses: Vec<SocketAddr>,
+    paths: Vec<PathBuf>,
+}
 
-fn bind_all(checked: &Checked, workers: usize) -> Result<(Vec<SocketAddr>, Listeners), StartError> {
-    let mut addresses = Vec::new();
-    let mut listeners = Vec::new();
+fn bind_all(checked: &Checked, workers: usize) -> Result<Bound, StartError> {
+    let mut bound = Bound { listeners: Vec::new(), addresses: Vec::new(), paths: Vec::new() };
     for listener in &checked.server.listen {
-        // `lower::not_yet` has refused the others.
-        let ListenAddress::Tcp(address) = &listener.address else { continue };
-        let bound = bind(*address, workers);
-        let (bound, sockets) =
-            bound.map_err(|error| StartError::Bind { address: *address, key: "server.listen", error })?;
-        addresses.push(bound);
-        listeners.push((Arc::from(address.to_string()), sockets));
+        let failed =
+            |error| StartError::Bind { address: listener.address.to_string(), key: "server.listen", error };
+        let sockets = match &listener.address {
+            ListenAddress::Tcp(address) => {
+                let (address, sockets) = Sockets::tcp(*address, workers).map_err(failed)?;
+                bound.addresses.push(address);
+                sockets
+            }
+            ListenAddress::Unix(path) => {
+                let sockets = Sockets::unix(path).map_err(failed)?;
+                bound.paths.push(path.clone());
+                sockets
+            }
+        };
+        bound.listeners.push((Arc::from(listener.address.to_string()), sockets));
     }
-    Ok((addresses, listeners))
+    Ok(bound)
 }
 
 /// The access log's output as telemetry knows it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use mainstay_config::Problem;
-use mainstay_config::checked::{self, Checked, ListenAddress};
+use mainstay_config::checked::{self, Checked};
 use mainstay_core::clock::UnixMs;
 use mainstay_policy::route::{HostPattern, MethodSpec, RouterBuilder, Template};
 use mainstay_policy::version::{Brownout, LifecyclePlan};
@@ -96,10 +96,6 @@ pub fn not_yet(checked: &Checked) -> Option<String> {
             found = Some(key);
         }
     };
-    for (index, listener) in checked.server.listen.iter().enumerate() {
-        look(matches!(listener.address, ListenAddress::Unix(_)), format!("server.listen.{index}"));
-        look(listener.proxy_protocol, format!("server.listen.{index}.proxy_protocol"));
-    }
     look(checked.control.tls.is_some(), "control.tls".to_owned());
     found
 }

@@ -13,17 +13,24 @@ const ENTRIES_MAX: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
     /// The nearest address that is not a trusted proxy.
-    pub client: IpAddr,
+    pub client: Option<IpAddr>,
     /// The peer is a trusted proxy.
     pub peer_trusted: bool,
 }
 
 /// Reads `X-Forwarded-For` (or `Forwarded`) from the right, past trusted proxies, to the first address nobody vouches
 /// for. What stands left of it was written by a stranger.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedNetwork]) -> ClientAddress {
-    let peer = peer.to_canonical();
+///
+/// Without an address the peer is on a unix socket: a process of this machine that may open the socket's file, which is
+/// as good as being named a trusted proxy.
+pub fn client_address(
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    trusted: &[TrustedNetwork],
+) -> ClientAddress {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if trusted.is_empty() || !is_trusted(peer) {
+    let peer = peer.map(|peer| peer.to_canonical());
+    if peer.is_some_and(|peer| !is_trusted(peer)) {
         return ClientAddress { client: peer, peer_trusted: false };
     }
     let mut chain = forwarded_for(headers);
@@ -34,7 +41,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedNetwo
     for entry in chain.into_iter().rev().take(ENTRIES_MAX) {
         // An entry that is no address ends what can be known.
         let Some(ip) = entry else { break };
-        client = ip;
+        client = Some(ip);
         if !is_trusted(ip) {
             break;
         }
@@ -90,8 +97,8 @@ mod tests {
             if !value.is_empty() {
                 headers.insert(name, HeaderValue::from_static(value));
             }
-            let found = client_address(peer.parse().unwrap(), &headers, &trusted).client;
-            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {name}: {value}");
+            let found = client_address(peer.parse().ok(), &headers, &trusted).client;
+            assert_eq!(found, client.parse::<IpAddr>().ok(), "{peer} {name}: {value}");
         };
         let xff = "x-forwarded-for";
         check("192.0.2.1", xff, "198.51.100.7", "192.0.2.1");
@@ -105,5 +112,7 @@ mod tests {
         check("10.0.0.1", "forwarded", "for=198.51.100.7;proto=https", "198.51.100.7");
         check("10.0.0.1", "forwarded", "for=\"[2001:db8::1]:9\"", "2001:db8::1");
         check("::ffff:10.0.0.1", xff, "2001:db8::9", "2001:db8::9");
+        check("unix", xff, "198.51.100.7", "198.51.100.7");
+        check("unix", xff, "", "unknown");
     }
 }

@@ -37,7 +37,7 @@ pub struct RequestCx {
     /// The client's `tracestate` goes on.
     pub trace_continued: bool,
     /// The client's address, after trusted proxies.
-    pub client: IpAddr,
+    pub client: Option<IpAddr>,
     /// Whether the peer's forwarding headers are believed.
     pub peer_trusted: bool,
     /// It came over TLS.

@@ -1,7 +1,6 @@
 //! The data plane as a whole: its threads, their start, their end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,11 +10,11 @@ use std::time::Duration;
 use mainstay_core::clock::Clock;
 use mainstay_core::random::Random;
 use mainstay_telemetry::{EventLog, LogQueue, RecentRing, Registry};
-use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
 
 use crate::accept::listener;
+use crate::accept::socket::{Socket, Sockets};
 use crate::caught;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
@@ -25,8 +24,8 @@ use crate::worker::{EngineShared, Message, SWEEP_EVERY, Worker};
 pub struct Parts {
     /// The configuration it starts with.
     pub snapshot: Arc<Snapshot>,
-    /// Sockets by listener: its name, one socket per worker.
-    pub listeners: Vec<(Arc<str>, Vec<std::net::TcpListener>)>,
+    /// Sockets by listener's name.
+    pub listeners: Vec<(Arc<str>, Sockets)>,
     /// Metrics.
     pub registry: Arc<Registry>,
     /// Operational events.
@@ -58,10 +57,9 @@ impl DataPlane {
         let (shared, inboxes) = EngineShared::new(snapshot, workers, events, clock, metrics);
         let shared = Arc::new(shared);
         let stop = watch::Sender::new(false);
-        let mut by_worker: Vec<Vec<(Arc<str>, std::net::TcpListener)>> =
-            (0..workers).map(|_| Vec::new()).collect();
+        let mut by_worker: Vec<Vec<(Arc<str>, Socket)>> = (0..workers).map(|_| Vec::new()).collect();
         for (name, sockets) in listeners {
-            for (worker, socket) in by_worker.iter_mut().zip(sockets) {
+            for (worker, socket) in by_worker.iter_mut().zip(sockets.spread()) {
                 worker.push((Arc::clone(&name), socket));
             }
         }
@@ -132,7 +130,7 @@ struct Seat {
     index: usize,
     shared: Arc<EngineShared>,
     inbox: mpsc::Receiver<Message>,
-    sockets: Vec<(Arc<str>, std::net::TcpListener)>,
+    sockets: Vec<(Arc<str>, Socket)>,
     recent: RecentRing,
     stop: watch::Receiver<bool>,
 }
@@ -154,7 +152,7 @@ fn run_worker(seat: Seat, registry: &Arc<Registry>, log: LogQueue) {
         let Seat { index, shared, mut inbox, sockets, recent, mut stop } = seat;
         let worker = Rc::new(Worker::new(index, shared, cells, log, recent, Random::from_os()));
         for (name, socket) in sockets {
-            match TcpListener::from_std(socket) {
+            match socket.listen() {
                 Ok(socket) => {
                     let draining = worker.shared.draining.subscribe();
                     worker.spawn(listener::run(Rc::clone(&worker), socket, name, draining));
@@ -195,9 +193,4 @@ fn receive(worker: &Rc<Worker>, message: Message) {
             }
         }
     }
-}
-
-/// The address of a listener after binding.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
-    listener::bind(address, workers)
 }

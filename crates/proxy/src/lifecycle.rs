@@ -214,10 +214,10 @@ fn options(allow: HeaderValue) -> Response<OutBody> {
 fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen) -> Rc<RequestCx> {
     let worker = Rc::clone(&conn.worker);
     let snapshot = worker.snapshot();
-    let peer = conn.peer.ip();
+    let peer = conn.peer;
     let ClientAddress { client, peer_trusted } =
         client_address(peer, fields, &snapshot.plan.server.trusted_proxies);
-    if !peer_trusted {
+    if let (false, Some(peer)) = (peer_trusted, peer) {
         look_for_untrusted_proxy(&worker, peer, seen);
     }
     let started_at = worker.unix();

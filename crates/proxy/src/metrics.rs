@@ -20,7 +20,7 @@ pub struct CommonMetrics {
     /// Requests that run on without a client.
     pub settling: Gauge,
     /// Connections that were refused at a cap.
-    pub connections_refused: [Counter; 3],
+    pub connections_refused: [Counter; 4],
     /// By listener; the last one stands for listeners that are not known.
     connections: Vec<(Arc<str>, ListenerMetrics)>,
 }
@@ -84,6 +84,7 @@ impl CommonMetrics {
                 refused("connections"),
                 refused("connections_per_client"),
                 refused("descriptors"),
+                refused("proxy_header"),
             ],
             connections: listeners.iter().chain([&Arc::from("other")]).map(connections).collect(),
         }

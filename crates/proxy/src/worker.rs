@@ -22,6 +22,7 @@ use tokio::time::{Duration, Instant};
 use crate::accept::callers::CallerCounts;
 use crate::accept::connection::ConnCx;
 use crate::accept::forwarder::UntrustedForwarder;
+use crate::accept::socket::Passed;
 use crate::caught;
 use crate::forward::pool::LocalUpstream;
 use crate::metrics::CommonMetrics;
@@ -119,7 +120,7 @@ pub struct WorkerPort {
 /// What a worker can be asked to do.
 pub enum Message {
     /// Serve a connection that another worker accepted.
-    Serve(std::net::TcpStream, std::net::SocketAddr, Arc<str>),
+    Serve(Passed, Option<IpAddr>, Arc<str>),
     /// Give back one idle connection to this endpoint: another worker is at the cap.
     ReleaseIdle(Arc<crate::forward::endpoint::EndpointShared>),
 }

@@ -1,6 +1,6 @@
 //! One worker of the engine on the caller's own runtime, without sockets.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -80,10 +80,9 @@ impl Rig {
     pub fn connect(&self) -> Peer {
         let (near, far) = duplex(STREAM_BYTES);
         let snapshot = self.worker.snapshot();
-        let permit = ConnPermit::take(&self.shared, 0, CLIENT, &snapshot.plan.server);
+        let permit = ConnPermit::take(&self.shared, 0, Some(CLIENT), &snapshot.plan.server);
         let permit = permit.unwrap_or_else(|cap| panic!("a connection cap is reached: {cap:?}"));
-        let peer = SocketAddr::new(CLIENT, 40_000);
-        let conn = ConnCx::new(Rc::clone(&self.worker), peer, Arc::from(LISTENER), permit);
+        let conn = ConnCx::new(Rc::clone(&self.worker), Some(CLIENT), Arc::from(LISTENER), permit);
         self.worker.spawn(serve(conn, far.into()));
         Peer(near)
     }

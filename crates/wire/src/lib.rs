@@ -52,6 +52,7 @@ mod field;
 mod framing;
 mod host;
 pub mod limits;
+pub mod proxy_protocol;
 mod refusal;
 mod request;
 mod response;

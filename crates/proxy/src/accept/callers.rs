@@ -30,11 +30,15 @@ pub struct Callers {
 }
 
 impl CallerCounts {
-    /// Counts one request.
-    pub fn count(&self, api: &Arc<str>, version: &Arc<str>, caller: IpAddr) {
+    /// Counts one request. A caller without an address is one of the others.
+    pub fn count(&self, api: &Arc<str>, version: &Arc<str>, caller: Option<IpAddr>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let callers = all.entry((Arc::clone(api), Arc::clone(version))).or_default();
         let full = callers.by_caller.len() >= CALLERS_MAX;
+        let Some(caller) = caller else {
+            callers.others += 1;
+            return;
+        };
         match callers.by_caller.get_mut(&caller) {
             Some(count) => *count += 1,
             None if full => callers.others += 1,
@@ -77,9 +81,9 @@ mod tests {
         let counts = CallerCounts::default();
         let (api, version): (Arc<str>, Arc<str>) = ("payments".into(), "v1".into());
         for n in 0..CALLERS_MAX as u32 + 5 {
-            counts.count(&api, &version, IpAddr::from(n.to_be_bytes()));
+            counts.count(&api, &version, Some(IpAddr::from(n.to_be_bytes())));
         }
-        counts.count(&api, &version, IpAddr::from([0, 0, 0, 7]));
+        counts.count(&api, &version, Some(IpAddr::from([0, 0, 0, 7])));
         let (list, others) = counts.of("payments", "v1");
         assert_eq!((list.len(), others), (CALLERS_MAX, 5));
         assert_eq!(list[0], (IpAddr::from([0, 0, 0, 7]), 2));

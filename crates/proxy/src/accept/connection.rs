@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ const PARK_AFTER_MS: u64 = 500;
 pub struct ConnCx {
     /// Where it runs.
     pub worker: Rc<Worker>,
-    /// The other end.
-    pub peer: SocketAddr,
+    /// The other end's address; none over a unix socket.
+    pub peer: Option<IpAddr>,
     /// Its address as text, which every request passes on.
     pub peer_text: Rc<str>,
     /// The address it came in on.
@@ -87,10 +87,10 @@ pub struct ConnCx {
 
 impl ConnCx {
     /// A connection that was accepted and counted.
-    pub fn new(worker: Rc<Worker>, peer: SocketAddr, listener: Arc<str>, permit: ConnPermit) -> Rc<Self> {
+    pub fn new(worker: Rc<Worker>, peer: Option<IpAddr>, listener: Arc<str>, permit: ConnPermit) -> Rc<Self> {
         let now = worker.swept_ms();
         let conn = Rc::new(Self {
-            peer_text: peer.ip().to_canonical().to_string().into(),
+            peer_text: peer.map_or_else(String::new, |peer| peer.to_string()).into(),
             peer,
             listener,
             tls: OnceCell::new(),
@@ -237,7 +237,7 @@ impl ConnPermit {
     pub fn take(
         shared: &Arc<EngineShared>,
         worker: usize,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         server: &ServerPlan,
     ) -> Result<Self, ConnRefused> {
         if shared.connections.fetch_add(1, Ordering::Relaxed) >= server.connections_max {
@@ -246,17 +246,28 @@ impl ConnPermit {
         }
         shared.workers[worker].load.fetch_add(1, Ordering::Relaxed);
         let mut permit = Self { shared: Arc::clone(shared), worker, client: None };
-        if !server.trusted_proxies.iter().any(|net| net.contains(peer)) {
-            let mut clients = shared.per_client(peer);
-            let count = clients.entry(peer).or_insert(0);
-            if *count >= server.connections_per_client_max {
-                drop(clients);
-                return Err(ConnRefused::Client);
-            }
-            *count += 1;
-            permit.client = Some(peer);
-        }
+        permit.count_for(peer, server)?;
         Ok(permit)
+    }
+
+    /// Counts the connection for its client, too. Trusted proxies and unix sockets are nobody's in particular.
+    ///
+    /// # Errors
+    /// The client has as many as it may.
+    pub fn count_for(&mut self, peer: Option<IpAddr>, server: &ServerPlan) -> Result<(), ConnRefused> {
+        let Some(peer) = peer else { return Ok(()) };
+        if server.trusted_proxies.iter().any(|net| net.contains(peer)) {
+            return Ok(());
+        }
+        let mut clients = self.shared.per_client(peer);
+        let count = clients.entry(peer).or_insert(0);
+        if *count >= server.connections_per_client_max {
+            return Err(ConnRefused::Client);
+        }
+        *count += 1;
+        drop(clients);
+        self.client = Some(peer);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 //! a client is told, and the accept loop does not spin.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,61 +14,23 @@ use std::time::Duration;
 
 use mainstay_telemetry::Event;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::{self, ConnCx, ConnPermit, ConnRefused};
-use super::linger;
+use super::socket::{Listening, Passed};
+use super::{linger, proxied};
+use crate::stream::Plain;
 use crate::worker::{Message, Worker};
 
 /// Refused connections that are answered at a time; more are closed at once.
 const REFUSALS_MAX: usize = 64;
 /// How long is waited after a failure that will not go away by itself.
 const PAUSE: Duration = Duration::from_millis(20);
-const BACKLOG: i32 = 4096;
-
-/// Binds one socket per worker to an address.
-///
-/// # Errors
-/// The address is in use, by whatever process; or it cannot be bound.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
-    // With SO_REUSEPORT a second engine of the same user would silently take half of the connections. A bind
-    // without it is refused by the kernel as long as anyone listens.
-    let address = probe(address)?;
-    let sockets = (0..workers).map(|_| bind_shared(address)).collect::<io::Result<Vec<_>>>()?;
-    Ok((address, sockets))
-}
-
-fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = new_socket(address)?;
-    socket.bind(&address.into())?;
-    socket.listen(1)?;
-    // A port of 0 is chosen here, and then bound for each worker.
-    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no socket address"))
-}
-
-fn bind_shared(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = new_socket(address)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn new_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    Ok(socket)
-}
 
 /// Accepts until the engine drains.
-pub async fn run(
+pub(crate) async fn run(
     worker: Rc<Worker>,
-    listener: TcpListener,
+    listener: Listening,
     name: Arc<str>,
     mut draining: watch::Receiver<bool>,
 ) {
@@ -90,20 +52,14 @@ pub async fn run(
 }
 
 /// Serves a connection here, or passes it to the least loaded worker.
-fn place(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, name: &Arc<str>) {
-    let Some(other) = less_loaded(worker) else { return serve(worker, stream, peer, name) };
-    let passed = stream.into_std().and_then(|stream| {
-        let message = Message::Serve(stream, peer, Arc::clone(name));
-        match worker.shared.workers[other].inbox.try_send(message) {
-            Ok(()) => Ok(None),
-            Err(refused) => match refused.into_inner() {
-                Message::Serve(stream, ..) => TcpStream::from_std(stream).map(Some),
-                Message::ReleaseIdle(_) => Ok(None),
-            },
-        }
-    });
-    if let Ok(Some(stream)) = passed {
-        serve(worker, stream, peer, name);
+fn place(worker: &Rc<Worker>, plain: Plain, peer: Option<IpAddr>, name: &Arc<str>) {
+    let Some(other) = less_loaded(worker) else { return serve(worker, plain, peer, name) };
+    let Ok(passed) = Passed::from_plain(plain) else { return };
+    let message = Message::Serve(passed, peer, Arc::clone(name));
+    if let Err(refused) = worker.shared.workers[other].inbox.try_send(message)
+        && let Message::Serve(passed, ..) = refused.into_inner()
+    {
+        take_over(worker, passed, peer, name);
     }
 }
 
@@ -121,34 +77,70 @@ fn less_loaded(worker: &Worker) -> Option<usize> {
 }
 
 /// Takes over a connection that another worker accepted.
-pub fn take_over(worker: &Rc<Worker>, stream: StdStream, peer: SocketAddr, name: &Arc<str>) {
-    if let Ok(stream) = TcpStream::from_std(stream) {
-        serve(worker, stream, peer, name);
+pub(crate) fn take_over(worker: &Rc<Worker>, passed: Passed, peer: Option<IpAddr>, name: &Arc<str>) {
+    if let Ok(plain) = passed.into_plain() {
+        serve(worker, plain, peer, name);
     }
 }
 
-fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, name: &Arc<str>) {
+fn serve(worker: &Rc<Worker>, plain: Plain, peer: Option<IpAddr>, name: &Arc<str>) {
     let snapshot = worker.snapshot();
-    match ConnPermit::take(&worker.shared, worker.index, peer.ip(), &snapshot.plan.server) {
+    let server = &snapshot.plan.server;
+    if server.listener(name).is_some_and(|listener| listener.proxy_protocol) {
+        return serve_proxied(worker, plain, peer, name, server.header_timeout);
+    }
+    match ConnPermit::take(&worker.shared, worker.index, peer, server) {
         Ok(permit) => {
-            // A failure here means that the peer is gone already; the first read will tell.
-            let _ = stream.set_nodelay(true);
             let conn = ConnCx::new(Rc::clone(worker), peer, Arc::clone(name), permit);
-            worker.spawn(connection::serve(conn, stream.into()));
+            worker.spawn(connection::serve(conn, plain));
         }
-        Err(cap) => {
-            let (counter, detail) = match cap {
-                ConnRefused::Engine => (0, "The gateway has as many connections as it may."),
-                ConnRefused::Client => (1, "This client has as many connections as it may."),
-            };
-            worker.cells.inc(worker.shared.metrics.connections_refused[counter]);
-            refuse(worker, stream, detail);
+        Err(cap) => refuse_at(worker, plain, name, cap),
+    }
+}
+
+/// Whose connection it is, is known only after its first bytes. Until then it counts for nobody, but for the engine.
+fn serve_proxied(
+    worker: &Rc<Worker>,
+    mut plain: Plain,
+    peer: Option<IpAddr>,
+    name: &Arc<str>,
+    within: Duration,
+) {
+    let snapshot = worker.snapshot();
+    let place = ConnPermit::take(&worker.shared, worker.index, None, &snapshot.plan.server);
+    let mut permit = match place {
+        Ok(permit) => permit,
+        Err(cap) => return refuse_at(worker, plain, name, cap),
+    };
+    let (worker, name) = (Rc::clone(worker), Arc::clone(name));
+    worker.clone().spawn(async move {
+        let Some(client) = proxied::client_of(&mut plain, peer, within).await else {
+            worker.cells.inc(worker.shared.metrics.connections_refused[3]);
+            return;
+        };
+        if let Err(cap) = permit.count_for(client, &snapshot.plan.server) {
+            return refuse_at(&worker, plain, &name, cap);
         }
+        drop(snapshot);
+        let conn = ConnCx::new(worker, client, name, permit);
+        connection::serve(conn, plain).await;
+    });
+}
+
+fn refuse_at(worker: &Rc<Worker>, plain: Plain, name: &str, cap: ConnRefused) {
+    let (counter, detail) = match cap {
+        ConnRefused::Engine => (0, "The gateway has as many connections as it may."),
+        ConnRefused::Client => (1, "This client has as many connections as it may."),
+    };
+    worker.cells.inc(worker.shared.metrics.connections_refused[counter]);
+    // Over TLS nothing can be said before a handshake, which a full engine does not begin.
+    if worker.snapshot().plan.server.tls_of(name).is_none() {
+        refuse(worker, plain, detail);
     }
 }
 
 /// Answers 503 before a request was read, then closes. Beyond a bound it just closes.
-fn refuse(worker: &Rc<Worker>, mut stream: TcpStream, detail: &'static str) {
+fn refuse(worker: &Rc<Worker>, mut stream: Plain, detail: &'static str) {
     let Some(turn) = Turn::take(worker) else { return };
     let answer = crate::respond::problem::before_request(worker, detail);
     worker.spawn(async move {
@@ -183,7 +175,7 @@ const EMFILE: i32 = 24;
 
 async fn failed(
     worker: &Rc<Worker>,
-    listener: &TcpListener,
+    listener: &Listening,
     name: &Arc<str>,
     reserve: &mut Reserve,
     error: &io::Error,
@@ -194,6 +186,7 @@ async fn failed(
             worker.cells.inc(worker.shared.metrics.connections_refused[2]);
             if reserve.give_up()
                 && let Ok(Ok((stream, _))) = tokio::time::timeout(PAUSE, listener.accept()).await
+                && worker.snapshot().plan.server.tls_of(name).is_none()
             {
                 refuse(worker, stream, "The gateway has no descriptor left for another connection.");
             }

@@ -11,4 +11,6 @@ pub mod h1;
 pub mod h2;
 pub mod linger;
 pub mod listener;
+pub(crate) mod proxied;
 pub mod secure;
+pub mod socket;

@@ -1,7 +1,5 @@
 //! The lifecycle of version and operation: announce, brown out, retire.
 
-use std::net::IpAddr;
-
 use mainstay_core::{Problem, ProblemCode, Stage};
 use mainstay_policy::version::{Decision, decide};
 
@@ -20,11 +18,11 @@ pub fn version(cx: &RequestCx, route: &RoutePlan, plan: &VersionPlan) -> Result<
     match decide(lifecycle, cx.started_at.seconds(), cx.id.as_bytes()) {
         Decision::Serve { deprecated: false } => Ok(()),
         Decision::Serve { deprecated: true } => {
-            count(cx, route, cx.client);
+            count(cx, route);
             Ok(())
         }
         Decision::Brownout { retry_after_s } => {
-            count(cx, route, cx.client);
+            count(cx, route);
             cx.trail(Stage::Version, "chosen for a brownout");
             let detail = format!(
                 "Version {} is switched off for a share of requests until this window ends; it will be retired.",
@@ -52,6 +50,6 @@ fn with_successor(mut problem: Problem, plan: &VersionPlan) -> Problem {
     problem
 }
 
-fn count(cx: &RequestCx, route: &RoutePlan, caller: IpAddr) {
-    cx.worker.shared.callers.count(&route.names.api, &route.names.version, caller);
+fn count(cx: &RequestCx, route: &RoutePlan) {
+    cx.worker.shared.callers.count(&route.names.api, &route.names.version, cx.client);
 }

@@ -155,13 +155,20 @@ fn forwarded_family(
         let said = cx.peer_trusted && request.seen.has(Seen::X_FORWARDED);
         said.then(|| request.headers.get(name)).flatten().map(HeaderValue::as_bytes)
     };
-    put("x-forwarded-for", &[&before(Seen::X_FORWARDED_FOR, FOR), peer]);
+    let earlier_for = before(Seen::X_FORWARDED_FOR, FOR);
+    match (peer, earlier_for.as_slice()) {
+        // A unix socket has no address to add.
+        ([], []) => {}
+        ([], [earlier @ .., b',', b' ']) => put("x-forwarded-for", &[earlier]),
+        _ => put("x-forwarded-for", &[&earlier_for, peer]),
+    }
     let scheme: &[u8] = if cx.secure { b"https" } else { b"http" };
     put("x-forwarded-proto", &[said("x-forwarded-proto").unwrap_or(scheme)]);
     let host = said("x-forwarded-host").unwrap_or(authority);
     if !host.is_empty() {
         put("x-forwarded-host", &[host]);
     }
+    let peer = if peer.is_empty() { b"unknown" } else { peer };
     let (open, close): (&[u8], &[u8]) = if peer.contains(&b':') { (b"\"[", b"]\"") } else { (b"", b"") };
     let (host_open, host_close): (&[u8], &[u8]) =
         if authority.is_empty() { (b"", b"") } else { (b";host=\"", b"\"") };

@@ -49,7 +49,7 @@ pub fn write(cx: &RequestCx) {
         owner: route.and_then(|r| r.names.owner.as_deref()),
         version: route.map(|r| &*r.names.version),
         operation: route.map(|r| &*r.names.operation),
-        client: Some(cx.client),
+        client: cx.client,
         status,
         problem: facts.problem.get(),
         duration_us,
