@@ -198,7 +198,12 @@ impl Worker {
         let mut local = self.local.borrow_mut();
         if !std::ptr::eq(Arc::as_ptr(&current), Arc::as_ptr(&local.plan)) {
             let workers = self.shared.workers.len();
-            *local = Rc::new(local_snapshot(Arc::clone(&current), Some(&local), workers));
+            let new = Rc::new(local_snapshot(Arc::clone(&current), Some(&local), workers));
+            let old = std::mem::replace(&mut *local, new);
+            let goes_on = |old| local.upstreams.iter().flat_map(|u| &u.endpoints).any(|e| Rc::ptr_eq(e, old));
+            for endpoint in old.upstreams.iter().flat_map(|u| &u.endpoints).filter(|e| !goes_on(e)) {
+                endpoint.retire(self);
+            }
         }
         Rc::clone(&local)
     }

@@ -197,12 +197,10 @@ enum Next {
 pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
     let io = Rc::new(RefCell::new(H1Io::new(stream, first)));
     loop {
-        let server = Rc::clone(&conn.worker.snapshot());
-        let server = &server.plan.server;
-        let keep = match next_head(&conn, &io, server).await {
+        let keep = match next_head(&conn, &io).await {
             Next::Head(head) => {
                 // Boxed, because a connection's task is kept while it is idle and must then be small.
-                Box::pin(serve_one(&conn, &io, *head, server)).await
+                Box::pin(serve_one(&conn, &io, *head)).await
             }
             Next::Refused(refusal) => {
                 let answer = lifecycle::refuse_bytes(&conn, refusal.code(), refusal.detail());
@@ -264,12 +262,17 @@ enum Keep {
     Switch(Box<Tunnel>),
 }
 
-async fn next_head(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>, server: &ServerPlan) -> Next {
-    let limits = HeadLimits {
+fn head_limits(server: &ServerPlan) -> HeadLimits {
+    HeadLimits {
         head_bytes_max: server.header_bytes_max,
         fields_max: server.headers_max,
         target_bytes_max: server.uri_bytes_max,
-    };
+    }
+}
+
+async fn next_head(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>) -> Next {
+    // Only what is needed of the snapshot: an idle connection must not keep an old one alive.
+    let limits = head_limits(&conn.worker.snapshot().plan.server);
     conn.enter(Phase::Idle);
     poll_fn(|cx| {
         let io = &mut *io.borrow_mut();
@@ -298,19 +301,14 @@ async fn next_head(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>, server: &ServerPla
     .await
 }
 
-async fn serve_one(
-    conn: &Rc<ConnCx>,
-    io: &Rc<RefCell<H1Io>>,
-    head: RequestHead,
-    server: &ServerPlan,
-) -> Keep {
+async fn serve_one(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>, head: RequestHead) -> Keep {
     conn.enter(Phase::Busy);
     let to = AnswerTo {
         http10: head.http10,
         head_only: head.method == http::Method::HEAD,
         keep_alive: head.keep_alive,
     };
-    let body = begin_body(io, &head, server);
+    let body = begin_body(conn, io, &head);
     let (path, query) =
         (head.target.path.into_bytes(), head.target.query.map(mainstay_wire::Text::into_bytes));
     let request = Request {
@@ -349,7 +347,7 @@ async fn answer_or_leave(
     .await
 }
 
-fn begin_body(io: &Rc<RefCell<H1Io>>, head: &RequestHead, server: &ServerPlan) -> RequestBody {
+fn begin_body(conn: &ConnCx, io: &Rc<RefCell<H1Io>>, head: &RequestHead) -> RequestBody {
     let declared = match head.framing {
         Framing::Length(n) => Some(n),
         Framing::None => Some(0),
@@ -363,7 +361,7 @@ fn begin_body(io: &Rc<RefCell<H1Io>>, head: &RequestHead, server: &ServerPlan) -
     }
     this.decoder = Some(BodyDecoder::new(head.framing, Side::Request));
     this.owes_continue = head.expect_continue && !head.http10;
-    RequestBody::h1(H1Input(Rc::clone(io)), declared, server.body_timeout)
+    RequestBody::h1(H1Input(Rc::clone(io)), declared, conn.worker.snapshot().plan.server.body_timeout)
 }
 
 /// What the client can take.

@@ -113,6 +113,11 @@ impl H2Pool {
         }
     }
 
+    /// Lets go of every connection; running streams end first.
+    pub fn retire(&self) {
+        self.connections.take();
+    }
+
     /// Lets go of connections that are idle for too long or too old; running streams end first. While anyone
     /// waits, an idle one is let go of at once.
     pub fn sweep(&self, now: MonoMs, settings: &EndpointSettings, wanted: bool) {

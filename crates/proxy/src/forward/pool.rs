@@ -38,6 +38,8 @@ pub struct LocalEndpoint {
     idle: RefCell<Vec<Idle>>,
     idle_max: usize,
     waiters: RefCell<VecDeque<oneshot::Sender<H1Connection>>>,
+    /// It is no longer configured: what comes back is closed.
+    retired: Cell<bool>,
     /// Multiplexed connections, where the endpoint speaks HTTP/2.
     pub h2: H2Pool,
 }
@@ -109,6 +111,7 @@ impl LocalEndpoint {
             idle: RefCell::default(),
             idle_max,
             waiters: RefCell::default(),
+            retired: Cell::new(false),
             h2: H2Pool::default(),
         }
     }
@@ -237,11 +240,24 @@ impl LocalEndpoint {
         }
         let wanted_elsewhere = self.shared.waiting.load(Ordering::Relaxed) > 0;
         let mut idle = self.idle.borrow_mut();
-        if wanted_elsewhere || idle.len() >= self.idle_max || self.is_too_old(&connection, worker) {
+        if self.retired.get()
+            || wanted_elsewhere
+            || idle.len() >= self.idle_max
+            || self.is_too_old(&connection, worker)
+        {
             return;
         }
         worker.cells.gauge_add(self.shared.metrics.pool_idle, 1);
         idle.push(Idle { connection, since: worker.swept_ms() });
+    }
+
+    /// Closes what is idle, and what becomes idle from now on. A reload has taken the endpoint away, but requests and
+    /// connections that began before may hold it for long.
+    pub fn retire(&self, worker: &Worker) {
+        self.retired.set(true);
+        let idle = self.idle.take();
+        worker.cells.gauge_add(self.shared.metrics.pool_idle, -(idle.len() as i64));
+        self.h2.retire();
     }
 
     /// Closes one idle connection so that another worker may open one.
