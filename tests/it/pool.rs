@@ -8,7 +8,9 @@ use mainstay_core::clock::Clock;
 use mainstay_core::port::Engine;
 
 use crate::frames::{Ended, Frames, get};
-use crate::setup::{ByHand, Client, Config, GUARD, OK, Setup, payments, read_head, serving, serving_h2};
+use crate::setup::{
+    ByHand, Client, Config, GUARD, OK, Setup, payments, read_head, serving, serving_h2, until,
+};
 
 const IN_USE: &str = r#"mainstay_pool_connections state="in_use""#;
 const IDLE: &str = r#"mainstay_pool_connections state="idle""#;
@@ -274,5 +276,44 @@ async fn a_connection_that_is_told_to_go_away_is_followed_by_another() {
     }
     connections.dedup();
     assert!(connections.len() > 3, "{connections:?}");
+    setup.engine.stop().await;
+}
+
+/// Guards against: idle connections to an endpoint that a reload took away were counted for ever, and kept open for as long as
+/// a client's idle connection kept the snapshot it had last asked with.
+#[tokio::test]
+async fn a_reload_that_takes_an_endpoint_away_closes_its_connections_after_what_runs() {
+    let (mut old, mut new) = (ByHand::start(), ByHand::start());
+    let setup = Setup::start(&Config::default(), old.address).await;
+    let mut busy = Client::connect(setup.address()).await;
+    busy.send_get("/v1/x").await;
+    let held = old.asked().await;
+    let mut client = Client::connect(setup.address()).await;
+    client.send_get("/v1/x").await;
+    let asked = old.asked().await;
+    let idle = asked.connection;
+    asked.ok();
+    client.answer().await;
+    setup.until_metric(IDLE, 1.0).await;
+    let before = std::sync::Arc::downgrade(&setup.engine.handle.shared.snapshot.load_full());
+    let text = std::fs::read_to_string(setup.config_path()).unwrap();
+    let text = text.replace(&old.address.to_string(), &new.address.to_string());
+    std::fs::write(setup.config_path(), text).unwrap();
+    setup.engine.handle.reload_now().await.unwrap();
+    assert_eq!(old.closed().await, idle);
+    setup.until_metric(IDLE, 0.0).await;
+    let mut later = Client::connect(setup.address()).await;
+    later.send_get("/v1/x").await;
+    new.asked().await.ok();
+    assert!(later.answer().await.ends_with("ok"));
+    setup.until_metric(IDLE, 1.0).await;
+    let busy_one = held.connection;
+    held.ok();
+    assert!(busy.answer().await.ends_with("ok"));
+    assert_eq!(old.closed().await, busy_one);
+    assert_eq!(setup.metric(IDLE), 1.0);
+    // The clients are still connected, and keep nothing of what was configured when they asked.
+    until("the old snapshot is gone", || before.strong_count() == 0).await;
+    drop(client);
     setup.engine.stop().await;
 }
