@@ -27,6 +27,8 @@ const FRAMES: &[(&str, &str)] = &[
     ("apis: { a: { defaults: { auth: none }, versions: { v1: { upstream: up, operations: ", " } } } }\n"),
     ("apis: { a: { defaults: { auth: none }, operations: ", ", versions: { v1: { upstream: up, openapi: d.yaml } } } }\n"),
     ("apis: { a: { defaults: { auth: none }, versions: { v1: { upstream: up, openapi: d.yaml, lifecycle: ", " } } } }\n"),
+    ("server: { listen: { address: unix:a, tls: a }, tls: { a: ", " } }\n"),
+    ("upstreams: { up: { endpoints: https://a, tls: ", " } }\n"),
 ];
 const UPSTREAMS: &str = "upstreams: { up: { endpoints: 'http://127.0.0.1:1' } }\n";
 const APIS: &str = "apis: { z: { defaults: { auth: none }, versions: { v1: { upstream: up, operations: { GET /z: {} } } } } }\n";

@@ -50,6 +50,9 @@ fn of_operation(api: &Api, version: &Version, operation: &Operation) -> Map<Stri
     put("timeouts.total", off(timeouts.total));
     put("timeouts.idle", off(timeouts.idle));
     put("timeouts.settle", off(Some(timeouts.settle)));
+    if !operation.upgrade.is_empty() {
+        put("upgrade", json!(operation.upgrade));
+    }
     if let Some(owner) = &api.owner {
         put("owner", json!(owner));
     }
@@ -87,9 +90,13 @@ fn of_lifecycle<R>(version: &Version, operation: &Operation, put: &mut impl FnMu
 
 fn of_upstream<R>(version: &Version, put: &mut impl FnMut(&str, Value) -> R) {
     let upstream = &version.upstream;
-    let endpoint = |endpoint: &crate::checked::Endpoint| match endpoint.weight {
-        1 => json!(endpoint.display),
-        weight => json!(format!("{} (weight {weight})", endpoint.display)),
+    let endpoint = |endpoint: &crate::checked::Endpoint| {
+        // The name is the same with TLS and without; what is done is not.
+        let scheme = if endpoint.tls { "https://" } else { "" };
+        match endpoint.weight {
+            1 => json!(format!("{scheme}{}", endpoint.display)),
+            weight => json!(format!("{scheme}{} (weight {weight})", endpoint.display)),
+        }
     };
     put("upstream", json!(upstream.name));
     put("endpoints", upstream.endpoints.iter().map(endpoint).collect());
@@ -109,6 +116,15 @@ fn of_upstream<R>(version: &Version, put: &mut impl FnMut(&str, Value) -> R) {
             HostHeader::Name(name) => name,
         }),
     );
+    let tls = &upstream.tls;
+    for (key, path) in [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
+        if let Some(path) = path {
+            put(key, json!(path.display().to_string()));
+        }
+    }
+    if let Some(name) = &tls.server_name {
+        put("tls.server_name", json!(name));
+    }
     let pool = &upstream.pool;
     put("pool.connections_max", json!(pool.connections_max));
     put("pool.idle_max", json!(pool.idle_max));
@@ -190,6 +206,11 @@ fn loosens(key: &str, old: Option<&Value>, new: Option<&Value>) -> Option<&'stat
         "body" => {
             let bytes = |value| text(value).and_then(|text| parse_size(&text).ok());
             (bytes(new)? > bytes(old)?).then_some("larger bodies are accepted")
+        }
+        "upgrade" => {
+            let known = list(old);
+            let more = list(new).iter().any(|protocol| !known.contains(protocol));
+            more.then_some("more protocols can be switched to")
         }
         "cors.credentials" => (new == Some(&json!(true))).then_some("browsers may send credentials"),
         "cors.origins" => {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// Where files come from.
@@ -15,6 +16,8 @@ pub(crate) trait Store: Sync {
     fn glob(&self, dir: &Path, pattern: &str, files_max: usize) -> Result<Vec<PathBuf>, String>;
     /// Whether there is such a file.
     fn is_file(&self, path: &Path) -> bool;
+    /// Whether a file could be read: the bits of its mode (none where files have none), or why it could not.
+    fn look(&self, path: &Path) -> Result<u32, String>;
     /// One path for each file, however it is reached.
     fn identity(&self, path: &Path) -> PathBuf;
 }
@@ -68,6 +71,16 @@ impl Store for Disk {
         path.is_file()
     }
 
+    fn look(&self, path: &Path) -> Result<u32, String> {
+        let metadata = path.metadata().map_err(|error| error.to_string())?;
+        // Opening a pipe would wait for its other end.
+        if !metadata.is_file() {
+            return Err("this is no regular file".to_owned());
+        }
+        File::open(path).map_err(|error| error.to_string())?;
+        Ok(metadata.permissions().mode())
+    }
+
     fn identity(&self, path: &Path) -> PathBuf {
         path.canonicalize().unwrap_or_else(|_| plain(path))
     }
@@ -93,6 +106,10 @@ impl Store for Memory {
 
     fn is_file(&self, path: &Path) -> bool {
         self.0.contains_key(&plain(path))
+    }
+
+    fn look(&self, path: &Path) -> Result<u32, String> {
+        if self.is_file(path) { Ok(0) } else { Err("there is no such file".to_owned()) }
     }
 
     fn identity(&self, path: &Path) -> PathBuf {

@@ -13,6 +13,7 @@ mod lifecycle;
 mod merge;
 mod operation;
 mod server;
+mod tls;
 mod upstream;
 
 use std::collections::{BTreeMap, HashMap};

@@ -98,7 +98,7 @@ impl Check<'_> {
             auth: match keys.auth.get().map(|auth| auth.value) {
                 Some(AuthSpec::None) | None => Auth::None,
             },
-            upgrade: Vec::new(),
+            upgrade: keys.upgrade.value().0,
             sunset_s: self.own_sunset(version, candidate, named),
         };
         (operation, says_auth)
@@ -123,6 +123,14 @@ impl Check<'_> {
         {
             let size = mainstay_core::units::show_size(theirs.value.0);
             let message = format!("loosens `body` of its class `{name}`, which is {size}");
+            self.report(Report::note("loosens_class", &mine.at, message));
+        }
+        if let (Some(mine), Some(theirs)) = (own.upgrade.get(), class.upgrade.get())
+            && mine.value.0.iter().any(|protocol| !theirs.value.0.contains(protocol))
+        {
+            let allowed =
+                if theirs.value.0.is_empty() { "off".to_owned() } else { theirs.value.0.join(", ") };
+            let message = format!("loosens `upgrade` of its class `{name}`, which is {allowed}");
             self.report(Report::note("loosens_class", &mine.at, message));
         }
         let (own, class) = (own.timeouts(), class.timeouts());

@@ -1,17 +1,19 @@
 //! `server`, `control`, `portal` and `telemetry`.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::merge::Merged;
+use super::tls::Named;
 use super::{Check, block};
 use crate::Options;
 use crate::checked::{self, ListenAddress, Listener, LogFormat, LogOutput};
-use crate::decode::Field;
 use crate::decode::scalar::Int;
+use crate::decode::{Field, State};
 use crate::diagnostic::{FileId, Place, Report};
 use crate::raw;
+
+/// What `sun_path` of the system holds, without the zero at its end.
+const SOCKET_BYTES_MAX: usize = 107;
 
 impl Check<'_> {
     pub(super) fn server(
@@ -23,8 +25,11 @@ impl Check<'_> {
         let http2 = block(&raw.http2, raw::Http2::absent);
         let shutdown = block(&raw.shutdown, raw::Shutdown::absent);
         let node = block(&raw.node, raw::Node::absent);
-        let listen = self.listen(&raw);
-        let control = self.control(&merged.control, &listen);
+        let tls = self.tls_sets(&raw);
+        let mut named = Named::default();
+        let listen = self.listen(&raw, &mut named);
+        let control = self.control(&merged.control, &raw, &listen, &mut named);
+        self.report_unnamed_sets(&raw, &named);
         let limits = self.limits(&block(&raw.limits, raw::Limits::absent));
         self.body_default = limits.body;
         self.public_url =
@@ -32,7 +37,7 @@ impl Check<'_> {
         let node_name = node.name.value().0.map_or_else(|| (options.host_name)(), |name| name.0);
         let server = checked::Server {
             listen,
-            tls: BTreeMap::new(),
+            tls,
             workers: raw.workers.value().0.map(Int::size),
             http2_streams_max: http2.streams_max.value().small(),
             http2_window: u32::try_from(http2.window.value().0).unwrap_or(u32::MAX),
@@ -47,19 +52,24 @@ impl Check<'_> {
         (server, control)
     }
 
-    fn listen(&mut self, raw: &raw::Server) -> Vec<Listener> {
+    fn listen(&mut self, raw: &raw::Server, named: &mut Named) -> Vec<Listener> {
+        named.has_lost |= matches!(raw.listen.state, State::Unreadable);
         let mut listen: Vec<Listener> = Vec::new();
-        for address in &raw.listen.value().0 {
-            match taken(&listen, address.value.0) {
-                Some(known) => {
-                    let message = format!("another listener is on {known} already");
-                    self.report(Report::error("duplicate_listen", &address.at, message));
-                }
-                None => listen.push(Listener {
-                    address: ListenAddress::Tcp(address.value.0),
-                    tls: None,
-                    proxy_protocol: false,
-                }),
+        for spec in &raw.listen.value().0 {
+            let at = &spec.address.at;
+            let address = match &spec.address.value.0 {
+                ListenAddress::Tcp(address) => ListenAddress::Tcp(*address),
+                ListenAddress::Unix(path) => ListenAddress::Unix(self.socket(at, path)),
+            };
+            let tls = self.tls_named(&spec.tls, raw, named);
+            if let Some(known) = listen.iter().find(|known| collide(&known.address, &address)) {
+                let message = match &known.address {
+                    ListenAddress::Tcp(known) => format!("another listener is on {known} already"),
+                    ListenAddress::Unix(_) => "another listener is on this socket already".to_owned(),
+                };
+                self.report(Report::error("duplicate_listen", at, message));
+            } else {
+                listen.push(Listener { address, tls, proxy_protocol: spec.proxy_protocol });
             }
         }
         if let (true, Some(place)) = (listen.is_empty(), raw.listen.place()) {
@@ -69,28 +79,51 @@ impl Check<'_> {
         listen
     }
 
-    fn control(&mut self, field: &Field<raw::Control>, others: &[Listener]) -> checked::Control {
+    /// A Unix socket, as the process reaches it.
+    pub(super) fn socket(&mut self, at: &Place, path: &Path) -> PathBuf {
+        let path = self.folder(Some(at)).join(path);
+        let bytes = path.as_os_str().len();
+        if bytes > SOCKET_BYTES_MAX {
+            let message = format!(
+                "the whole path has {bytes} bytes, and that of a Unix socket at most {SOCKET_BYTES_MAX}"
+            );
+            let help = "choose a shorter one, such as `unix:/run/mainstay.sock`";
+            self.report(Report::error("socket_path_too_long", at, message).help(help));
+        }
+        path
+    }
+
+    fn control(
+        &mut self,
+        field: &Field<raw::Control>,
+        server: &raw::Server,
+        others: &[Listener],
+        named: &mut Named,
+    ) -> checked::Control {
+        named.has_lost |= matches!(field.state, State::Unreadable);
         let raw = block(field, raw::Control::absent);
         let listen = raw.listen.value().0;
         // A default needs no place: it is right, unless the data plane took it, and then that one is written.
         let at =
             raw.listen.place().cloned().unwrap_or_else(|| Place::start(FileId(0)).of_key("control.listen"));
-        if !listen.ip().is_loopback() {
-            let message = "the control listener must be on loopback";
-            let help =
-                "elsewhere it needs TLS, which this version of Mainstay does not have; use `127.0.0.1:9090`";
+        if !listen.ip().is_loopback() && raw.tls.is_absent() {
+            let message = "the control listener must be on loopback, or have `tls`";
+            let help = "name a set of `server.tls` with `tls: NAME`, or listen on `127.0.0.1:9090`";
             self.report(Report::error("control_off_loopback", &at, message).help(help));
         }
-        if let Some(known) = taken(others, listen) {
+        let tls = self.tls_named(&raw.tls, server, named);
+        let address = ListenAddress::Tcp(listen);
+        if let Some(known) = others.iter().find(|known| collide(&known.address, &address)) {
             let message = format!(
-                "the control listener ({listen}) and the data plane ({known}) cannot share an address"
+                "the control listener ({listen}) and the data plane ({}) cannot share an address",
+                known.address
             );
             self.report(
                 Report::error("duplicate_listen", &at, message).help("give `control.listen` another port"),
             );
         }
         let token_file = self.folder(raw.token_file.place()).join(raw.token_file.value().0);
-        checked::Control { listen, tls: None, token_file }
+        checked::Control { listen, tls, token_file }
     }
 
     fn limits(&mut self, raw: &raw::Limits) -> checked::Limits {
@@ -147,17 +180,14 @@ impl Check<'_> {
     }
 }
 
-/// The listener that is on an address already.
-fn taken(listeners: &[Listener], address: SocketAddr) -> Option<SocketAddr> {
-    listeners.iter().find_map(|listener| match listener.address {
-        ListenAddress::Tcp(known) if collide(known, address) => Some(known),
-        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => None,
-    })
-}
-
 /// Whether the system would refuse the second of two listeners. Port 0 is a free one each time.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = a.ip() == b.ip()
-        || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
-    a.port() == b.port() && a.port() != 0 && covers
+fn collide(a: &ListenAddress, b: &ListenAddress) -> bool {
+    match (a, b) {
+        (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
+            let covers = a.ip() == b.ip()
+                || a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
+            a.port() == b.port() && a.port() != 0 && covers
+        }
+        _ => a == b,
+    }
 }

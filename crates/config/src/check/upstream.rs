@@ -17,6 +17,7 @@ impl Check<'_> {
     pub(super) fn all_upstreams(&mut self, merged: &Merged) {
         let defaults = block(&merged.upstream_defaults, raw::UpstreamDefaults::absent);
         self.timeout_order(&raw::timeouts_of(&defaults.timeouts), Some(&Timeouts::absent()));
+        self.default_upstream_tls(merged, &defaults);
         for entry in &merged.upstreams.entries {
             let raw = block(&entry.value, raw::Upstream::absent);
             let is_readable = entry.value.get().is_some();
@@ -37,6 +38,8 @@ impl Check<'_> {
         let timeouts = raw::timeouts_of(&raw.timeouts.over(&defaults.timeouts));
         let wide = raw::timeouts_of(&defaults.timeouts);
         self.timeout_order(&raw::timeouts_of(&raw.timeouts), Some(&wide));
+        let listed = raw.endpoints.get().filter(|list| !list.value.0.is_empty());
+        let has_tls = listed.map(|_| endpoints.iter().any(|endpoint| endpoint.tls));
         let upstream = checked::Upstream {
             name: name.value.clone(),
             endpoints,
@@ -50,7 +53,7 @@ impl Check<'_> {
                 raw::HostName::Preserve => HostHeader::Preserve,
                 raw::HostName::Name(name) => HostHeader::Name(name),
             },
-            tls: UpstreamTls::default(),
+            tls: self.upstream_tls(raw, defaults, has_tls),
             pool: self.pool(&raw.pool.over(&defaults.pool)),
             timeouts: checked::UpstreamTimeouts {
                 connect: timeouts.connect.value().0,
@@ -72,18 +75,21 @@ impl Check<'_> {
         let listed = raw.endpoints.get().map(|list| (&list.at, list.value.0.as_slice()));
         for spec in listed.map(|(_, specs)| specs).unwrap_or_default() {
             let url = &spec.value.url;
-            if endpoints.iter().any(|known| is_same(&known.address, &url.address)) {
+            let (address, display) = match &url.address {
+                EndpointAddress::Unix(path) => {
+                    let path = self.socket(&spec.at, path);
+                    let display = format!("unix:{}", path.display());
+                    (EndpointAddress::Unix(path), display)
+                }
+                other => (other.clone(), url.display.clone()),
+            };
+            if endpoints.iter().any(|known| is_same(&known.address, &address)) {
                 let report =
                     Report::error("duplicate_endpoint", &spec.at, "this endpoint is in the list already");
                 self.report(report.help("give one entry a larger `weight`"));
                 continue;
             }
-            endpoints.push(Endpoint {
-                display: url.display.clone(),
-                address: url.address.clone(),
-                tls: false,
-                weight: spec.value.weight,
-            });
+            endpoints.push(Endpoint { display, address, tls: url.tls, weight: spec.value.weight });
         }
         if let (true, Some((at, _))) = (endpoints.is_empty(), listed) {
             let at = at.clone();

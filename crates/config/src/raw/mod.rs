@@ -3,6 +3,8 @@
 //! The doc comments here are the reference: they become the descriptions of the JSON Schema. A key is declared only
 //! once it does something; keys of later work are unknown until then.
 
+mod endpoint;
+mod listen;
 mod network;
 mod operation;
 mod values;
@@ -10,8 +12,10 @@ mod values;
 use crate::decode::scalar::{Date, Flag, Int, Lasting, OrAuto, OrNone, OrOff, Share, Size, Text, words};
 use crate::decode::{List, Map, keys};
 
-pub(crate) use network::{Address, EndpointSpec, EndpointUrl, Host, HostName, ListenSpec, NetworkSpec, Url};
-pub(crate) use operation::{AuthSpec, Sunsets, TimeoutsOrOff, timeouts_of};
+pub(crate) use endpoint::{EndpointSpec, EndpointUrl, ServerName, TlsOrOff};
+pub(crate) use listen::ListenSpec;
+pub(crate) use network::{Address, Host, HostName, NetworkSpec, Url};
+pub(crate) use operation::{AuthSpec, Sunsets, TimeoutsOrOff, Upgrades, timeouts_of};
 pub(crate) use values::{
     AbsolutePath, BasePath, HeaderName, LogField, LogTarget, Name, OperationName, Origin, PoolOrOff,
     VersionName,
@@ -43,10 +47,14 @@ keys! {
 
     /// The data plane.
     pub(crate) struct Server {
-        /// Addresses to listen on, `host:port` with a literal address.
+        /// Where to listen: `host:port` with a literal address, `unix:path`, or a mapping with `address`, `tls` and
+        /// `proxy_protocol`.
         listen: List<ListenSpec> = "0.0.0.0:8080",
         /// Worker threads; `auto` is one per core.
         workers: OrAuto<Int<1, 1024>> = "auto",
+        /// Sets of certificates, by name; listeners name the set they use. Without any, everything is plain: HTTP/1.1, and
+        /// HTTP/2 with prior knowledge.
+        tls: Map<Name, TlsSet>,
         /// HTTP/2 of clients.
         http2: Http2,
         /// What clients may do.
@@ -59,6 +67,23 @@ keys! {
         shutdown: Shutdown,
         /// Who this engine is, in the log.
         node: Node,
+    }
+
+    /// What a listener with TLS shows and asks for.
+    pub(crate) struct TlsSet {
+        /// The certificates; a client is shown the one for the name it asks for. At least one.
+        certificates: List<CertificateFiles>,
+        /// A PEM file with the authorities that sign client certificates, relative to this one. With it clients are asked
+        /// for a certificate. Without it they are not.
+        client_ca: Text,
+    }
+
+    /// A certificate and its private key. Both files are read again when they change.
+    pub(crate) struct CertificateFiles {
+        /// A PEM file with the certificate and its chain, relative to this one.
+        cert: Text,
+        /// A PEM file with its private key, relative to this one. Nobody but the engine should be able to read it.
+        key: Text,
     }
 
     /// HTTP/2 of clients.
@@ -113,8 +138,10 @@ keys! {
 
     /// The control listener.
     pub(crate) struct Control {
-        /// Its address, which must be on loopback.
+        /// Its address, which must be on loopback unless there is `tls`.
         listen: Address = "127.0.0.1:9090",
+        /// The set of `server.tls` that it is encrypted with. Without it it is plain.
+        tls: Text,
         /// The file with the admin token, relative to this one. It is made at the first start.
         token_file: Text = "mainstay.token",
     }
@@ -131,6 +158,8 @@ keys! {
         protocol: Protocol = "auto",
         /// The `Host` that the upstream sees.
         host: HostName = "endpoint",
+        /// TLS to endpoints that are written `https://`.
+        tls: TlsOrOff,
         /// Connections to each endpoint; `off` keeps none open between requests.
         pool: PoolOrOff,
         /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
@@ -139,16 +168,33 @@ keys! {
 
     /// A service to forward to.
     pub(crate) struct Upstream {
-        /// Where it is: `http://host:port`, or `dns:name:port` for all addresses of a name. At least one.
+        /// Where it is: `http://host:port`, `https://host:port`, `dns:name:port` for all addresses of a name, `unix:path`
+        /// for a Unix socket, or `local:name` for a service in the process. At least one.
         endpoints: List<EndpointSpec>,
-        /// HTTP/1.1 or HTTP/2. `auto` is HTTP/1.1.
+        /// HTTP/1.1 or HTTP/2. `auto` is what both sides agree on over TLS (ALPN), and HTTP/1.1 without TLS.
         protocol: Protocol = "auto",
         /// The `Host` that it sees: that of the endpoint, the client's (`preserve`), or a name.
         host: HostName = "endpoint",
+        /// TLS to its endpoints that are written `https://`; `off` takes away what `upstream_defaults` says.
+        tls: TlsOrOff,
         /// Connections to each endpoint; `off` keeps none open between requests.
         pool: PoolOrOff,
         /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
         timeouts: TimeoutsOrOff,
+    }
+
+    /// TLS to endpoints that are written `https://`.
+    pub(crate) struct UpstreamTls {
+        /// A PEM file with the authorities that sign the upstream's certificate, relative to this one. Without it: those
+        /// that the system trusts.
+        ca: Text,
+        /// A PEM file with the engine's own certificate and its chain, relative to this one; only together with `key`.
+        cert: Text,
+        /// A PEM file with its private key, relative to this one. Nobody but the engine should be able to read it.
+        key: Text,
+        /// The name (or address) that the upstream is asked for and that its certificate must have. Without it: the host
+        /// of the endpoint.
+        server_name: ServerName,
     }
 
     /// Connections to each endpoint, over all workers.
@@ -189,6 +235,9 @@ keys! {
         timeouts: TimeoutsOrOff,
         /// Send the path without base path and version. Without it the path is sent as it came.
         strip_prefix: Flag,
+        /// Protocols that a client may switch to with `Upgrade`, such as `websocket`; `off` is none. What is said in them
+        /// passes no rule of the engine's.
+        upgrade: Upgrades = "off",
     }
 
     /// What is served under one name.
@@ -275,6 +324,9 @@ keys! {
         timeouts: TimeoutsOrOff,
         /// Send the path without base path and version.
         strip_prefix: Flag,
+        /// Protocols that a client may switch to with `Upgrade`, such as `websocket`; `off` is none. What is said in them
+        /// passes no rule of the engine's.
+        upgrade: Upgrades = "off",
         /// Its own sunset: dates by version, or in the entry of a version the date alone.
         sunset: Sunsets,
         /// The versions an entry of the api is for. Without it: all.

@@ -1,21 +1,14 @@
-//! Addresses, networks, endpoints, hosts and URLs.
+//! Addresses, networks, hosts and URLs.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use mainstay_openapi::tree::Node;
-use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::checked::{EndpointAddress, Network};
-use crate::decode::scalar::{Int, pattern};
-use crate::decode::{Decode, Decoder, Refusal, Scalar, keys};
-use crate::diagnostic::Report;
+use crate::checked::Network;
+use crate::decode::scalar::pattern;
+use crate::decode::{Refusal, Scalar};
 
-fn unsupported(what: &str) -> Refusal {
-    Refusal::new("unsupported", format!("{what} not supported in this version of Mainstay"))
-}
-
-/// An address to listen on.
+/// An address with a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Address(pub(crate) SocketAddr);
 
@@ -24,7 +17,8 @@ impl Scalar for Address {
 
     fn read(text: &str, _plain: bool) -> Result<Address, Refusal> {
         if text.starts_with("unix:") {
-            return Err(unsupported("Unix sockets are").help("listen on an address such as `127.0.0.1:8080`"));
+            let refusal = Refusal::new("bad_address", "expected an address with a port; no Unix socket here");
+            return Err(refusal.help("such as `127.0.0.1:9090`"));
         }
         text.parse().map(Address).map_err(|_| {
             let refusal =
@@ -44,30 +38,6 @@ impl Scalar for Address {
 
     fn schema() -> Value {
         pattern(r"^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]+$")
-    }
-}
-
-/// An address to listen on, or a mapping with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ListenSpec(pub(crate) SocketAddr);
-
-impl Decode for ListenSpec {
-    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<ListenSpec> {
-        if !node.is_mapping() {
-            return Address::decode(node, cx).map(|address| ListenSpec(address.0));
-        }
-        let at = cx.place(node.entries().first().map_or(node.span(), |(key, _)| key.span()));
-        let message =
-            "listeners with `tls` or `proxy_protocol` are not supported in this version of Mainstay";
-        cx.report(
-            Report::error("unsupported", &at, message)
-                .help("write the address alone, such as `0.0.0.0:8080`"),
-        );
-        None
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        <Address as Decode>::schema(generator)
     }
 }
 
@@ -163,7 +133,7 @@ fn refused_host(why: &str) -> Refusal {
 }
 
 /// What keeps a text from being a host name.
-fn host_problem(name: &str) -> Option<&'static str> {
+pub(super) fn host_problem(name: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.contains(':') || name.contains('/') {
         Some("it has neither port nor path")
@@ -247,7 +217,7 @@ impl Scalar for Url {
 }
 
 /// Splits `host:port`; an IPv6 address stands in brackets, which are taken away.
-fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16), &'static str> {
+pub(super) fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16), &'static str> {
     let port_of = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse()
@@ -273,93 +243,4 @@ fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16), &'
         return Err("its host is missing");
     }
     host_problem(host).map_or_else(|| Ok((host.to_ascii_lowercase(), port)), Err)
-}
-
-/// Where an upstream is.
-#[derive(Clone, Debug)]
-pub(crate) struct EndpointUrl {
-    pub(crate) display: String,
-    pub(crate) address: EndpointAddress,
-}
-
-impl Scalar for EndpointUrl {
-    const WHAT: &'static str = "an endpoint";
-
-    fn read(text: &str, _plain: bool) -> Result<EndpointUrl, Refusal> {
-        for (prefix, what) in [
-            ("https://", "TLS to upstreams is"),
-            ("unix:", "Unix sockets are"),
-            ("local:", "services in the process are"),
-        ] {
-            if text.starts_with(prefix) {
-                return Err(unsupported(what).help("write `http://host:port`"));
-            }
-        }
-        let refused = |why: &str| {
-            Refusal::new("bad_endpoint", format!("expected `http://host:port` or `dns:name:port`: {why}"))
-        };
-        if let Some(rest) = text.strip_prefix("dns:") {
-            if !rest.contains(':') {
-                return Err(refused("the port is missing"));
-            }
-            let (host, port) = host_and_port(rest, 80).map_err(refused)?;
-            let address = EndpointAddress::Tcp { host, port, all_addresses: true };
-            return Ok(EndpointUrl { display: text.to_owned(), address });
-        }
-        let rest =
-            text.strip_prefix("http://").ok_or_else(|| refused("it begins with `http://` or `dns:`"))?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !path.is_empty() {
-            return Err(
-                refused("it has no path").help("paths are sent as they came; `strip_prefix` shortens them")
-            );
-        }
-        if authority.contains('@') {
-            return Err(refused("it carries no user or password"));
-        }
-        let (host, port) = host_and_port(authority, 80).map_err(refused)?;
-        let display = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let address = EndpointAddress::Tcp { host, port, all_addresses: false };
-        Ok(EndpointUrl { display, address })
-    }
-
-    fn schema() -> Value {
-        pattern(r"^(http://[^/@]+/?|dns:.+:[0-9]+)$")
-    }
-}
-
-keys! {
-    /// An endpoint with its weight.
-    pub(crate) struct EndpointKeys {
-        /// `http://host:port` or `dns:name:port`.
-        url: EndpointUrl,
-        /// How much it gets, compared with the others.
-        weight: Int<1, 1_000> = "1",
-    }
-}
-
-/// An endpoint: its URL, or a mapping with its weight.
-#[derive(Clone, Debug)]
-pub(crate) struct EndpointSpec {
-    pub(crate) url: EndpointUrl,
-    pub(crate) weight: u32,
-}
-
-impl Decode for EndpointSpec {
-    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<EndpointSpec> {
-        if !node.is_mapping() {
-            return EndpointUrl::decode(node, cx).map(|url| EndpointSpec { url, weight: 1 });
-        }
-        let keys = EndpointKeys::decode(node, cx)?;
-        if keys.url.is_absent() {
-            let at = cx.place(node.span());
-            cx.report(Report::error("missing_key", &at, "the endpoint needs a `url`"));
-        }
-        Some(EndpointSpec { url: keys.url.get()?.value.clone(), weight: keys.weight.value().small() })
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let keys = EndpointKeys::schema(generator);
-        json_schema!({ "anyOf": [json!(<EndpointUrl as Scalar>::schema()), keys] })
-    }
 }

@@ -2,11 +2,13 @@
 
 use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
+use super::values::is_token;
 use super::{Timeouts, VersionName};
-use crate::decode::scalar::{Date, OrOff};
+use crate::decode::scalar::{Date, OrOff, pattern};
 use crate::decode::substitute::{self, is_off};
-use crate::decode::{Decode, Decoder, Field, Map, Scalar, Spanned, State};
+use crate::decode::{Decode, Decoder, Field, List, Map, Refusal, Scalar, Spanned, State};
 use crate::diagnostic::Report;
 
 /// Who may call an operation.
@@ -75,6 +77,85 @@ impl Decode for TimeoutsOrOff {
     }
 }
 
+/// A protocol of the `Upgrade` field, in lower case.
+#[derive(Clone, Debug)]
+pub(crate) struct UpgradeToken(pub(crate) String);
+
+impl Scalar for UpgradeToken {
+    const WHAT: &'static str = "a protocol";
+
+    fn read(text: &str, _plain: bool) -> Result<UpgradeToken, Refusal> {
+        let refused = |message: &str| Refusal::new("bad_upgrade", message);
+        let lower = text.to_ascii_lowercase();
+        let name = lower.split('/').next().unwrap_or_default();
+        // RFC 9110, section 7.8: a name, perhaps with a version behind a slash.
+        match name {
+            "http" | "h2" | "h2c" | "h3" => {
+                return Err(refused("requests in a tunnel of HTTP would pass around every rule")
+                    .help("clients speak HTTP/2 to the engine itself, without an upgrade"));
+            }
+            "tls" => {
+                return Err(refused(
+                    "what a client says within TLS to the upstream would pass around every rule",
+                )
+                .help("TLS ends at the engine: see `server.tls`"));
+            }
+            // Tokens all of them, and nobody who writes one means a protocol of that name.
+            "true" | "false" | "on" | "yes" | "no" | "none" | "any" | "*" => {
+                return Err(refused("no protocol has this name").help("such as `websocket`; `off` is none"));
+            }
+            "off" => return Err(refused("`off` is none, so it stands alone and without quotes")),
+            _ => {}
+        }
+        if lower.is_empty() || lower.len() > TOKEN_BYTES_MAX || !lower.chars().all(is_token) {
+            return Err(refused(
+                "expected a protocol such as `websocket`: letters, digits and `-._~!#$%&'*+^|`",
+            ));
+        }
+        Ok(UpgradeToken(lower))
+    }
+
+    fn schema() -> Value {
+        pattern("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+    }
+}
+
+/// Longer than any name of a protocol.
+const TOKEN_BYTES_MAX: usize = 64;
+
+/// Protocols that may be switched to; `off` is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Upgrades(pub(crate) Vec<String>);
+
+impl Decode for Upgrades {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<Upgrades> {
+        if is_off(node, cx)? {
+            return Some(Upgrades(Vec::new()));
+        }
+        let list = List::<UpgradeToken>::decode(node, cx)?;
+        let at = cx.place(node.span());
+        if list.0.is_empty() {
+            let report = Report::error("empty_list", &at, "expected at least one protocol");
+            cx.report(report.help("`off` is none"));
+        }
+        let mut tokens: Vec<String> = Vec::new();
+        for token in list.0 {
+            if tokens.contains(&token.value.0) {
+                let message = "this protocol is in the list already";
+                cx.report(Report::error("duplicate_upgrade", &token.at, message));
+            } else {
+                tokens.push(token.value.0);
+            }
+        }
+        Some(Upgrades(tokens))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let list = List::<UpgradeToken>::schema(generator);
+        json_schema!({ "anyOf": [list, { "const": "off" }] })
+    }
+}
+
 /// `sunset` of an entry.
 #[derive(Clone, Debug)]
 pub(crate) enum Sunsets {
@@ -105,6 +186,7 @@ impl super::Operation {
             body: self.body.clone(),
             timeouts: self.timeouts.clone(),
             strip_prefix: self.strip_prefix.clone(),
+            upgrade: self.upgrade.clone(),
         }
     }
 }

@@ -112,6 +112,11 @@ impl Scalar for BasePath {
     }
 }
 
+/// RFC 9110, section 5.6.2.
+pub(super) fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
 /// The name of a header field, in lower case.
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderName(pub(crate) String);
@@ -120,8 +125,7 @@ impl Scalar for HeaderName {
     const WHAT: &'static str = "the name of a header";
 
     fn read(text: &str, _plain: bool) -> Result<HeaderName, Refusal> {
-        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-        if text.is_empty() || text.len() > 128 || !text.chars().all(token) {
+        if text.is_empty() || text.len() > 128 || !text.chars().all(is_token) {
             return Err(Refusal::new("bad_header", "expected the name of a header, such as `x-request-id`"));
         }
         Ok(HeaderName(text.to_ascii_lowercase()))

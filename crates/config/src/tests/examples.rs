@@ -107,5 +107,5 @@ fn a_start_that_cannot_be_made() {
         "http://a",
         "error bad_template doc.yaml:3:20",
     );
-    check("", "https://a", "error unsupported :0:0");
+    check("", "ftp://a", "error bad_endpoint :0:0");
 }

@@ -31,9 +31,12 @@ const FRAME: &[(&str, &str)] = &[
     ("server: ", ""),
     ("server: { listen: ", " }"),
     ("server: { limits: { body: ", " } }"),
+    ("server: { listen: { address: unix:a, tls: a }, tls: { a: { certificates: ", " } } }"),
     ("include: ", ""),
     ("upstreams: { up: { endpoints: ", " } }"),
     ("upstreams: { up: { endpoints: ['", "'] } }"),
+    ("upstreams: { up: { endpoints: https://a, tls: ", " } }"),
+    ("classes: { c: { upgrade: ", " } }"),
     ("apis: ", ""),
     ("apis: { a: { hosts: ['", "'], versions: { v1: { upstream: up } } } }"),
     (

@@ -13,6 +13,7 @@ mod lifecycle;
 mod operations;
 mod render;
 mod schema;
+mod transport;
 
 use std::path::Path;
 use std::sync::Arc;

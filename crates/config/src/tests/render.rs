@@ -53,7 +53,7 @@ fn strange_lines_are_shown_all_the_same() {
 fn json_has_the_keys_of_the_contract() {
     let outcome = load_text("server: { wrkers: 1 }");
     let json = render_json(&outcome.problems, outcome.checked.is_some());
-    let expected = r#"{"ok":false,"problems":[{"severity":"error","code":"unknown_key","message":"unknown key `wrkers`","file":"mainstay.yaml","line":1,"column":11,"key":"server.wrkers","help":"did you mean `workers`? known here: listen, workers, http2, limits, trusted_proxies, health_path, shutdown, node"}]}"#;
+    let expected = r#"{"ok":false,"problems":[{"severity":"error","code":"unknown_key","message":"unknown key `wrkers`","file":"mainstay.yaml","line":1,"column":11,"key":"server.wrkers","help":"did you mean `workers`? known here: listen, workers, tls, http2, limits, trusted_proxies, health_path, shutdown, node"}]}"#;
     assert_eq!(json, expected);
     assert_eq!(render_json(&[], true), r#"{"ok":true,"problems":[]}"#);
 }
