@@ -51,6 +51,8 @@ impl<T: Scalar> Decode for T {
                 let mut report = Report::error(refusal.code, &scalar.at, refusal.message);
                 report.help = refusal.help;
                 if let Some(written) = scalar.written {
+                    // Help may repeat a part of the value.
+                    report.help = None;
                     report.message = format!("the value of `{written}` does not fit: {}", report.message);
                 }
                 cx.report(report);

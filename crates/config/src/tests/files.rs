@@ -150,6 +150,11 @@ fn values_from_outside_are_never_told() {
     let rows = [
         "server: { workers: '${SECRET}' }",
         "server: { listen: '${SECRET}' }",
+        "server: { listen: 'localhost:${SECRET}' }",
+        "server: { listen: ['unix:/${SECRET}', 'unix:/${SECRET}', 'unix:${SECRET}/'] }",
+        "server: { listen: { address: 'unix:/a', tls: '${SECRET}' }, tls: { a: { certificates: { cert: '${SECRET}', key: '${SECRET}' }, client_ca: '${SECRET}' } } }",
+        "upstreams: { up: { endpoints: ['local:!${SECRET}', 'https://-${SECRET}'], tls: { ca: '${SECRET}', server_name: '-${SECRET}' } } }",
+        "classes: { c: { upgrade: ['h2c/${SECRET}', '${SECRET}/1'] } }",
         "server: { node: { name: 'a' }, health_path: '${SECRET}' }",
         "upstreams: { up: { endpoints: ['http://${SECRET}@a'] } }",
         "upstreams: { up: { endpoints: http://a, protocol: '${SECRET}', host: '!${SECRET}', timeouts: { total: '${SECRET}' } } }",
