@@ -40,6 +40,8 @@ pub struct RequestCx {
     pub client: Option<IpAddr>,
     /// Whether the peer's forwarding headers are believed.
     pub peer_trusted: bool,
+    /// It is a gRPC call, and is answered as one.
+    pub is_grpc: bool,
     /// It came over TLS.
     pub secure: bool,
     /// The peer's own address, as text.

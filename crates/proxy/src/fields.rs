@@ -44,6 +44,9 @@ impl Seen {
     /// What only the engine may say of a request, and all look-alikes of fields above.
     pub const X_ENGINE: Self = Self(1 << 14);
 
+    /// `X-Request-Timeout-Ms`. It goes on.
+    pub const X_TIMEOUT: Self = Self(1 << 15);
+
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
         headers.keys().fold(Self::default(), |seen, name| seen | known(name.as_str()))
@@ -106,6 +109,7 @@ fn extension(name: &str, rest: &[u8]) -> Seen {
         Some(b'f') if begins("forwarded-") => Seen::X_FROM_PROXY,
         Some(b'r') if is("real-ip") => Seen::X_FROM_PROXY,
         Some(b'r') if is("request-id") => Seen::X_REQUEST_ID,
+        Some(b'r') if rest == b"request-timeout-ms" => return Seen::X_TIMEOUT,
         Some(b'r') if is("request-deadline-ms") => Seen::X_ENGINE,
         Some(b'c') if is("consumer-id") || is("consumer-plan") => Seen::X_ENGINE,
         Some(b'a') if is("auth-method") => Seen::X_ENGINE,

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod fields;
 pub mod fill;
 pub mod forward;
+pub mod grpc;
 pub mod lifecycle;
 pub mod metrics;
 pub mod plan;

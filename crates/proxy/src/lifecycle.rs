@@ -27,6 +27,7 @@ use crate::client::{ClientAddress, client_address};
 use crate::context::{Facts, RequestCx};
 use crate::fields::Seen;
 use crate::forward::{self, Failure};
+use crate::grpc;
 use crate::plan::RoutePlan;
 use crate::request::Request;
 use crate::respond::body::OutBody;
@@ -36,7 +37,7 @@ use crate::worker::Worker;
 /// Serves one request, from its head to the head of its answer.
 pub async fn serve_request(conn: Rc<ConnCx>, mut request: Request) -> Response<OutBody> {
     let plain_text = request.seen.has(Seen::ACCEPT) && problem::wants_plain_text(&request.headers);
-    let cx = begin(&conn, &request.method, &request.headers, request.seen);
+    let cx = begin(&conn, &request.method, &request.headers, request.seen, request.is_grpc);
     drop(conn);
     let outcome = {
         let mut stages = pin!(stages(&cx, &mut request));
@@ -154,8 +155,11 @@ impl Refused {
     fn answer(self, cx: &RequestCx, plain_text: bool) -> Answer {
         cx.facts.problem.set(Some(self.problem.code));
         let id = cx.id.to_str().unwrap_or_default();
-        let mut response =
-            problem::answer(&self.problem, &cx.snapshot.plan.problem_type_base, id, plain_text);
+        let mut response = if cx.is_grpc {
+            grpc::answer(&self.problem)
+        } else {
+            problem::answer(&self.problem, &cx.snapshot.plan.problem_type_base, id, plain_text)
+        };
         let headers = response.headers_mut();
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, allow);
@@ -211,7 +215,7 @@ fn options(allow: HeaderValue) -> Response<OutBody> {
 }
 
 /// The context of a request whose head is complete.
-fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen) -> Rc<RequestCx> {
+fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen, is_grpc: bool) -> Rc<RequestCx> {
     let worker = Rc::clone(&conn.worker);
     let snapshot = worker.snapshot();
     let peer = conn.peer;
@@ -236,6 +240,7 @@ fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen) -> 
         trace_continued,
         client,
         peer_trusted,
+        is_grpc,
         secure: conn.tls.get().is_some(),
         peer: Rc::clone(&conn.peer_text),
         method: method.clone(),
@@ -303,7 +308,7 @@ pub fn refuse_bytes(conn: &Rc<ConnCx>, code: &str, detail: &'static str) -> Resp
         ProblemCode::ALL.iter().copied().find(|c| c.code() == code).unwrap_or(ProblemCode::MalformedRequest);
     // There is no method to show: the bytes were no request.
     let method = Method::from_bytes(b"-").unwrap_or_default();
-    let cx = begin(conn, &method, &HeaderMap::new(), Seen::default());
+    let cx = begin(conn, &method, &HeaderMap::new(), Seen::default(), false);
     cx.trail(Stage::Accept, detail);
     let answer = Refused::from(Problem::new(code, detail)).answer(&cx, false);
     finish(cx, answer)

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use hyper::body::{Body, Incoming};
 use mainstay_wire::Authority;
 use tokio::time::{Duration, Instant, Sleep};
@@ -28,6 +28,12 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Which of the fields that concern the engine are among them.
     pub seen: Seen,
+    /// It is a gRPC call.
+    pub is_grpc: bool,
+    /// Until when the whole answer is wanted, its body included, as the client says.
+    pub wanted_within: Option<Duration>,
+    /// Until when the upstream should have answered, for its information.
+    pub deadline: Option<Instant>,
     /// It asks for another protocol (`Connection: upgrade`).
     pub wants_upgrade: bool,
     /// The protocol that it may switch to.
@@ -157,6 +163,18 @@ impl RequestBody {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// `X-Request-Timeout-Ms`: how long the client waits for the whole answer. What is no number from 1 to a day is not
+/// there.
+pub fn wanted_within(seen: Seen, fields: &HeaderMap) -> Option<Duration> {
+    const NAME: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+    const DAY_MS: u64 = 86_400_000;
+    if !seen.has(Seen::X_TIMEOUT) {
+        return None;
+    }
+    let ms: u64 = fields.get(NAME)?.to_str().ok()?.parse().ok()?;
+    (1..=DAY_MS).contains(&ms).then(|| Duration::from_millis(ms))
 }
 
 /// A day that no timer reaches.

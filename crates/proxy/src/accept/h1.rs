@@ -25,9 +25,10 @@ use crate::fill::{READ_BYTES, poll_fill};
 use crate::forward::upgrade::Tunnel;
 use crate::lifecycle;
 use crate::plan::ServerPlan;
-use crate::request::{BodyError, Piece, Request, RequestBody};
+use crate::request::{BodyError, Piece, Request, RequestBody, wanted_within};
 use crate::respond::body::OutBody;
 use crate::respond::h1 as write;
+use crate::respond::trailers;
 use crate::stream::Stream;
 
 /// Bytes that may wait behind a running request: the next requests of a client that pipelines.
@@ -303,23 +304,29 @@ async fn next_head(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>) -> Next {
 
 async fn serve_one(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>, head: RequestHead) -> Keep {
     conn.enter(Phase::Busy);
+    let seen = Seen::of(&head.headers);
     let to = AnswerTo {
         http10: head.http10,
         head_only: head.method == http::Method::HEAD,
         keep_alive: head.keep_alive,
+        takes_trailers: seen.has(Seen::HOP) && trailers::are_taken(&head.headers),
     };
     let body = begin_body(conn, io, &head);
     let (path, query) =
         (head.target.path.into_bytes(), head.target.query.map(mainstay_wire::Text::into_bytes));
+    let seen = Seen::of(&head.headers);
     let request = Request {
         method: head.method,
         path,
         query,
+        is_grpc: false,
+        wanted_within: wanted_within(seen, &head.headers),
+        deadline: None,
         wants_upgrade: head.upgrade,
         upgrade: None,
         misdirected: conn.is_misdirected(head.target.authority.as_ref()),
         authority: head.target.authority,
-        seen: Seen::of(&head.headers),
+        seen,
         headers: head.headers,
         body,
         protocol: if head.http10 { "1.0" } else { "1.1" },
@@ -370,12 +377,13 @@ struct AnswerTo {
     http10: bool,
     head_only: bool,
     keep_alive: bool,
+    takes_trailers: bool,
 }
 
 impl AnswerTo {
     /// The bytes were no request: answer and close.
     fn refused() -> Self {
-        Self { http10: false, head_only: false, keep_alive: false }
+        Self { http10: false, head_only: false, keep_alive: false, takes_trailers: false }
     }
 }
 
@@ -400,7 +408,7 @@ async fn write_answer(
     let sent = if to.head_only || framing == write::OutFraming::None {
         flush(conn, io).await.map_err(|_| Broken::Client)
     } else {
-        write_body(conn, io, &mut body, framing).await
+        write_body(conn, io, &mut body, framing, to).await
     };
     if matches!(sent, Err(Broken::Body)) && framing == write::OutFraming::UntilClose {
         io.borrow().stream.end_with_reset();
@@ -447,9 +455,11 @@ async fn write_body(
     io: &Rc<RefCell<H1Io>>,
     body: &mut OutBody,
     framing: write::OutFraming,
+    to: AnswerTo,
 ) -> Result<(), Broken> {
     let mut extra = Bytes::new();
     let mut ended = false;
+    let mut trailers = None;
     poll_fn(|cx| {
         loop {
             // More is taken from the upstream only once the client has taken what was there: back-pressure.
@@ -465,12 +475,15 @@ async fn write_body(
             // Nothing is borrowed here: an answer that came early also drives the rest of its request's body,
             // which is read from this connection.
             match body.poll_piece(cx) {
-                Poll::Ready(Some(Ok(piece))) => {
-                    extra = write::piece(io.borrow_mut().output(), piece, framing);
+                Poll::Ready(Some(Ok(Piece::Data(data)))) => {
+                    extra = write::piece(io.borrow_mut().output(), data, framing);
+                }
+                Poll::Ready(Some(Ok(Piece::Trailers(found)))) => {
+                    trailers = trailers::passed_on(found, false).filter(|_| to.takes_trailers);
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Broken::Body)),
                 Poll::Ready(None) => {
-                    write::end(io.borrow_mut().output(), framing);
+                    write::end(io.borrow_mut().output(), framing, trailers.as_ref());
                     ended = true;
                 }
                 Poll::Pending => {

@@ -29,9 +29,10 @@ use tokio::time::Sleep;
 use super::connection::{ConnCx, Interrupt, Phase};
 use crate::caught;
 use crate::fields::Seen;
+use crate::grpc;
 use crate::lifecycle;
 use crate::plan::ServerPlan;
-use crate::request::{Request, RequestBody};
+use crate::request::{Request, RequestBody, wanted_within};
 use crate::respond::body::{Broken, OutBody};
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -319,15 +320,24 @@ async fn answer(
         Err(detail) => return lifecycle::refuse_bytes(conn, "bad_host", detail),
     };
     let uri = &parts.uri;
+    let seen = Seen::of(&parts.headers);
+    let is_grpc = grpc::is_call(&parts.headers);
     let request = Request {
         path: Bytes::copy_from_slice(uri.path().as_bytes()),
         query: uri.query().map(|q| Bytes::copy_from_slice(q.as_bytes())),
+        is_grpc,
+        wanted_within: if is_grpc {
+            grpc::timeout(&parts.headers)
+        } else {
+            wanted_within(seen, &parts.headers)
+        },
+        deadline: None,
         wants_upgrade: false,
         upgrade: None,
         misdirected: conn.is_misdirected(Some(&authority)),
         authority: Some(authority),
         method: parts.method,
-        seen: Seen::of(&parts.headers),
+        seen,
         headers: parts.headers,
         body: RequestBody::h2(incoming, body_timeout),
         protocol: "2",

@@ -7,6 +7,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
+use tokio::time::Instant;
+
 use super::endpoint::EndpointShared;
 use crate::context::RequestCx;
 use crate::fields::{Seen, is_replaced, known};
@@ -96,6 +98,10 @@ pub fn parts_h2(
     {
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
+    if cx.is_grpc {
+        // RFC 9113, 8.2.2, allows this one, and gRPC asks for it.
+        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
     added(cx, request, |name, value| {
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value.concat())) {
             parts.headers.append(HeaderName::from_static(name), value);
@@ -129,6 +135,11 @@ fn passed_on<'a>(
 /// What the engine says itself: a name, and a value in parts.
 fn added(cx: &RequestCx, request: &Request, mut put: impl FnMut(&'static str, &[&[u8]])) {
     put("x-request-id", &[cx.id.as_bytes()]);
+    if let Some(deadline) = request.deadline {
+        // At least one: an upstream may read 0 as "none".
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1) as u64;
+        put("x-request-deadline-ms", &[itoa::Buffer::new().format(left).as_bytes()]);
+    }
     put("traceparent", &[&cx.trace.write()]);
     if cx.trace_continued {
         for state in request.headers.get_all("tracestate") {

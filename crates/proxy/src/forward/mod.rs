@@ -20,6 +20,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::{Response, header};
 use mainstay_core::{Problem, ProblemCode, Stage};
@@ -73,7 +74,8 @@ pub async fn forward(
     *cx.facts.endpoint.borrow_mut() = Some(std::sync::Arc::clone(&endpoint.shared));
     let mut flight = InFlight::begin(cx, endpoint, plan);
     let began = flight.began();
-    let times = Times::new(cx, plan, began);
+    let times = Times::new(cx, plan, began, request.wanted_within);
+    request.deadline = times.total();
     let path = path.get(plan.strip_prefix_bytes..).filter(|p| p.starts_with('/')).unwrap_or("/");
     let (exchange, reused) = connect_and_begin(cx, plan, upstream, endpoint, path, request, &times).await?;
     let head = match flight.answer(exchange, &times).await {
@@ -118,26 +120,48 @@ pub enum Failed {
 
 /// Until when what may take.
 pub struct Times {
-    total: Option<Instant>,
+    /// The operation's total, which ends at the head.
+    head: Option<Instant>,
     attempt: Option<Instant>,
+    /// When the client no longer wants any of it.
+    client: Option<Instant>,
 }
 
 impl Times {
-    fn new(cx: &RequestCx, plan: &ForwardPlan, now: Instant) -> Self {
+    fn new(cx: &RequestCx, plan: &ForwardPlan, now: Instant, wanted_within: Option<Duration>) -> Self {
         Self {
-            total: plan.timeouts.total.and_then(|t| cx.started.checked_add(t)),
+            head: plan.timeouts.total.and_then(|t| cx.started.checked_add(t)),
+            client: wanted_within.and_then(|t| cx.started.checked_add(t)),
             attempt: plan.timeouts.attempt.and_then(|t| now.checked_add(t)),
         }
     }
 
+    /// When the head has to be there.
+    pub fn total(&self) -> Option<Instant> {
+        earlier(self.head, self.client)
+    }
+
+    /// When the last byte has to be there, of a body of this length.
+    fn whole(&self, length: Option<u64>) -> Option<Instant> {
+        let is_short = length.is_some_and(|n| n <= SHORT_BODY_BYTES);
+        earlier(self.head.filter(|_| is_short), self.client)
+    }
+
     /// The nearer end, and what it is called.
     pub fn next(&self) -> (Instant, ProblemCode) {
-        match (self.attempt, self.total) {
+        match (self.attempt, self.total()) {
             (Some(attempt), Some(total)) if attempt < total => (attempt, ProblemCode::UpstreamTimeout),
             (_, Some(total)) => (total, ProblemCode::DeadlineExceeded),
             (Some(attempt), None) => (attempt, ProblemCode::UpstreamTimeout),
             (None, None) => (far_future(), ProblemCode::DeadlineExceeded),
         }
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -164,7 +188,7 @@ async fn connect_and_begin(
             }
         })
     };
-    let begun = match times.total {
+    let begun = match times.total() {
         Some(until) => match tokio::time::timeout_at(until, Box::pin(connecting)).await {
             Ok(begun) => begun,
             Err(_elapsed) => {
@@ -329,7 +353,7 @@ fn answer(head: AnswerHead, flight: InFlight, plan: &ForwardPlan, times: &Times)
     }
     let AnswerHead { status, mut headers, length } = head;
     headers::strip_response(&mut headers);
-    let until = times.total.filter(|_| length.is_some_and(|n| n <= SHORT_BODY_BYTES));
+    let until = times.whole(length);
     let body = if length == Some(0)
         || status == http::StatusCode::NO_CONTENT
         || status == http::StatusCode::NOT_MODIFIED

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use mainstay_core::Stage;
 use tokio::time::{Instant, Sleep};
 
+use super::trailers;
 use crate::context::RequestCx;
 use crate::forward::exchange::InFlight;
 use crate::forward::h1::ExchangeError;
@@ -144,8 +145,13 @@ impl Body for OutBody {
         loop {
             return Poll::Ready(match ready!(self.poll_piece(cx)) {
                 Some(Ok(Piece::Data(data))) => Some(Ok(Frame::data(data))),
-                // No trailer is on the allow list yet.
-                Some(Ok(Piece::Trailers(_))) => continue,
+                Some(Ok(Piece::Trailers(trailers))) => {
+                    let is_grpc = self.cx.as_ref().is_some_and(|cx| cx.is_grpc);
+                    match trailers::passed_on(trailers, is_grpc) {
+                        Some(trailers) => Some(Ok(Frame::trailers(trailers))),
+                        None => continue,
+                    }
+                }
                 Some(Err(broken)) => Some(Err(broken)),
                 None => {
                     self.complete();

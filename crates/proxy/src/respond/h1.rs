@@ -5,11 +5,10 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderMap, HeaderName};
 use http::response::Parts;
 
 use super::body::OutBody;
-use crate::request::Piece;
 
 /// How a client can tell where the body ends (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,31 +78,27 @@ fn is_framing(name: &HeaderName, framing: OutFraming) -> bool {
 }
 
 /// Adds a piece; what is too large to be copied comes back to be written from where it is.
-pub fn piece(out: &mut Vec<u8>, piece: Piece, framing: OutFraming) -> Bytes {
-    match piece {
-        Piece::Data(data) => {
-            if framing == OutFraming::Chunked {
-                mainstay_wire::encode_chunk_start(out, data.len());
-                // The end of a chunk stands behind it, so a chunk is always copied; upstream reads bound its size.
-                out.extend_from_slice(&data);
-                out.extend_from_slice(mainstay_wire::CHUNK_END);
-                return Bytes::new();
-            }
-            if data.len() <= COPY_BYTES_MAX {
-                out.extend_from_slice(&data);
-                return Bytes::new();
-            }
-            data
-        }
-        // No trailer is on the allow list yet.
-        Piece::Trailers(_) => Bytes::new(),
+pub fn piece(out: &mut Vec<u8>, data: Bytes, framing: OutFraming) -> Bytes {
+    if framing == OutFraming::Chunked {
+        mainstay_wire::encode_chunk_start(out, data.len());
+        // The end of a chunk stands behind it, so a chunk is always copied; upstream reads bound its size.
+        out.extend_from_slice(&data);
+        out.extend_from_slice(mainstay_wire::CHUNK_END);
+        return Bytes::new();
     }
+    if data.len() <= COPY_BYTES_MAX {
+        out.extend_from_slice(&data);
+        return Bytes::new();
+    }
+    data
 }
 
-/// Ends the body.
-pub fn end(out: &mut Vec<u8>, framing: OutFraming) {
-    if framing == OutFraming::Chunked {
-        out.extend_from_slice(mainstay_wire::LAST_CHUNK);
+/// Ends the body, with trailers where there are any and the framing has a place for them.
+pub fn end(out: &mut Vec<u8>, framing: OutFraming, trailers: Option<&HeaderMap>) {
+    match (framing, trailers) {
+        (OutFraming::Chunked, Some(trailers)) => mainstay_wire::encode_last_chunk(out, trailers),
+        (OutFraming::Chunked, None) => out.extend_from_slice(mainstay_wire::LAST_CHUNK),
+        _ => {}
     }
 }
 

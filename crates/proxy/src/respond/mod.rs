@@ -9,3 +9,4 @@ pub mod h1;
 pub mod headers;
 pub mod problem;
 pub mod record;
+pub mod trailers;
