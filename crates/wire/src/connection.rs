@@ -1,22 +1,8 @@
-//! Which fields belong to one connection and not to the message (RFC 9110 7.6.1).
+//! What `Connection` says (RFC 9110 7.6.1), and lists of tokens in general.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap};
 
 use crate::class::{TOKEN, trim};
-
-/// Whether a field belongs to one connection and never travels on, named by `Connection` or not.
-///
-/// Framing (`Transfer-Encoding`) is among them: it is written anew for each connection.
-pub fn hop_by_hop(name: &HeaderName) -> bool {
-    *name == header::CONNECTION
-        || *name == header::TRANSFER_ENCODING
-        || *name == header::UPGRADE
-        || *name == header::TE
-        || *name == header::TRAILER
-        || *name == header::PROXY_AUTHENTICATE
-        || *name == header::PROXY_AUTHORIZATION
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
-}
 
 /// The members of all `Connection` fields, in order, as they were written: options such as `close` and names
 /// of fields that must not travel on. Compare without regard to case. Members that are no token name nothing
@@ -59,26 +45,5 @@ mod tests {
         headers.append(header::CONNECTION, HeaderValue::from_bytes(b"caf\xe9, last").unwrap());
         let found: Vec<&str> = connection_tokens(&headers).collect();
         assert_eq!(found, ["close", "X-User-Id", "Upgrade", "last"]);
-    }
-
-    #[test]
-    fn hop_by_hop_names() {
-        for name in [
-            "connection",
-            "keep-alive",
-            "proxy-connection",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "te",
-            "trailer",
-            "transfer-encoding",
-            "upgrade",
-            "http2-settings",
-        ] {
-            assert!(hop_by_hop(&HeaderName::from_static(name)), "{name}");
-        }
-        for name in ["content-length", "host", "authorization", "cookie", "date", "via", "x-te"] {
-            assert!(!hop_by_hop(&HeaderName::from_static(name)), "{name}");
-        }
     }
 }

@@ -66,7 +66,7 @@ pub mod websocket;
 mod properties;
 
 pub use body::{BodyDecoder, BodyFault, Decoded, Side};
-pub use connection::{connection_tokens, hop_by_hop};
+pub use connection::connection_tokens;
 pub use encode::{
     CHUNK_END, HEAD_END, LAST_CHUNK, encode_chunk_start, encode_field, encode_framing, encode_last_chunk,
     encode_request_line, encode_status_line,

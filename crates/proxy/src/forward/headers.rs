@@ -211,7 +211,7 @@ pub fn strip_response(headers: &mut HeaderMap) {
     }
     if seen.has(Seen::HOP) {
         let hop: Vec<HeaderName> =
-            headers.keys().filter(|name| mainstay_wire::hop_by_hop(name)).cloned().collect();
+            headers.keys().filter(|name| known(name.as_str()) == Seen::HOP).cloned().collect();
         for name in hop {
             headers.remove(name);
         }
