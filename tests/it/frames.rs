@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::setup::GUARD;
@@ -94,15 +94,21 @@ impl Ended {
 }
 
 /// A connection of a client.
-pub(crate) struct Frames {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Frames<S = TcpStream> {
+    pub(crate) stream: S,
     /// GOAWAY frames that have come.
     pub(crate) goaways: Vec<Frame>,
 }
 
 impl Frames {
     pub(crate) async fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap(), settings).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// Begins a connection over a stream.
+    pub(crate) async fn over(mut stream: S, settings: &[(u16, u32)]) -> Self {
         let mut payload = Vec::new();
         for (name, value) in settings {
             payload.extend(name.to_be_bytes());
@@ -114,7 +120,7 @@ impl Frames {
     }
 
     /// On a connection that has sent its preface.
-    pub(crate) fn on(stream: TcpStream) -> Self {
+    pub(crate) fn on(stream: S) -> Self {
         Self { stream, goaways: Vec::new() }
     }
 

@@ -12,6 +12,7 @@ mod guards;
 mod http2;
 mod identity;
 mod limits;
+mod paused;
 mod pool;
 mod records;
 mod setup;

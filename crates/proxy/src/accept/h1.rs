@@ -314,7 +314,6 @@ async fn serve_one(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>, head: RequestHead)
     let body = begin_body(conn, io, &head);
     let (path, query) =
         (head.target.path.into_bytes(), head.target.query.map(mainstay_wire::Text::into_bytes));
-    let seen = Seen::of(&head.headers);
     let request = Request {
         method: head.method,
         path,
@@ -508,7 +507,9 @@ fn poll_write(
 ) -> Poll<io::Result<()>> {
     let mut io = io.borrow_mut();
     let polled = io.poll_write(extra, cx);
-    let left = if polled.is_pending() { io.unwritten() + extra.len() } else { 0 };
+    // Over TLS all of it may lie in the session, which the client does not empty either: then nothing is left here,
+    // and it waits for the client all the same.
+    let left = if polled.is_pending() { (io.unwritten() + extra.len()).max(1) } else { 0 };
     conn.note_unwritten(left);
     if left > 0 && conn.poll_interrupt(cx) == Some(Interrupt::Slow) {
         return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

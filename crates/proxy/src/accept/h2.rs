@@ -17,12 +17,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
+use http::header::EXPECT;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mainstay_wire::Authority;
+use mainstay_wire::limits::METHOD_BYTES_MAX;
+use mainstay_wire::{Authority, Refusal};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -165,9 +167,15 @@ struct Handed {
     stalled: Cell<bool>,
 }
 
+/// What a client must take within `limits.body_timeout` to count as one that takes something: a frame of the usual
+/// size (RFC 9113, 4.2). With pieces as large as an upstream's reads, a slow client would look like a silent one.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
 /// An answer on its way over a stream.
 struct StreamBody {
     body: OutBody,
+    /// What is left of a larger piece.
+    rest: Bytes,
     handed: Rc<Handed>,
     _running: StreamGuard,
 }
@@ -180,7 +188,17 @@ impl Body for StreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let polled = if self.rest.is_empty() {
+            Pin::new(&mut self.body).poll_frame(cx)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))))
+        };
+        let polled = polled.map_ok(|frame| {
+            frame.map_data(|mut data| {
+                self.rest = data.split_off(data.len().min(PIECE_BYTES_MAX));
+                data
+            })
+        });
         let waits = matches!(polled, Poll::Ready(Some(Ok(_))));
         self.handed.waits.set(waits);
         self.handed.pieces.set(self.handed.pieces.get() + u64::from(waits));
@@ -188,10 +206,11 @@ impl Body for StreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        // Asked for before the first piece, when there is no rest.
         self.body.size_hint()
     }
 }
@@ -299,7 +318,7 @@ async fn serve_stream(
     let running = StreamGuard::begin(&streams);
     let handed = HANDED.with(Rc::clone);
     let answer = answer(&streams.conn, request, body_timeout).await;
-    Ok(answer.map(|body| StreamBody { body, handed, _running: running }))
+    Ok(answer.map(|body| StreamBody { body, rest: Bytes::new(), handed, _running: running }))
 }
 
 async fn answer(
@@ -308,11 +327,8 @@ async fn answer(
     body_timeout: Duration,
 ) -> http::Response<OutBody> {
     let (parts, incoming) = request.into_parts();
-    if parts.method == Method::CONNECT {
-        return lifecycle::refuse_bytes(conn, "not_implemented", "This server opens no tunnels.");
-    }
-    if let Some((code, detail)) = over_a_limit(&parts, &conn.worker.snapshot().plan.server) {
-        return lifecycle::refuse_bytes(conn, code, detail);
+    if let Some(refusal) = refused(&parts, &conn.worker.snapshot().plan.server) {
+        return lifecycle::refuse_bytes(conn, refusal.code(), refusal.detail());
     }
     let is_head = parts.method == Method::HEAD;
     let authority = match authority(&parts) {
@@ -358,18 +374,28 @@ fn header_list_bytes_max(server: &ServerPlan) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// The limits that heads of HTTP/1 have, too.
-fn over_a_limit(parts: &http::request::Parts, server: &ServerPlan) -> Option<(&'static str, &'static str)> {
+/// What a head of HTTP/1 is refused for, where HTTP/2 does not refuse it by itself.
+fn refused(parts: &http::request::Parts, server: &ServerPlan) -> Option<Refusal> {
+    if parts.method == Method::CONNECT {
+        return Some(Refusal::NotImplemented("This server opens no tunnels."));
+    }
+    if parts.method.as_str().len() > METHOD_BYTES_MAX {
+        return Some(Refusal::NotImplemented("The method is longer than any this server knows."));
+    }
+    let mut expected = parts.headers.get_all(EXPECT).iter();
+    if expected.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Some(Refusal::Expectation);
+    }
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     if target > server.uri_bytes_max {
-        return Some(("uri_too_long", "The request target is longer than this server accepts."));
+        return Some(Refusal::UriTooLong);
     }
     if parts.headers.len() > server.headers_max {
-        return Some(("headers_too_large", "The request has more header fields than this server accepts."));
+        return Some(Refusal::TooLarge("The request has more header fields than this server accepts."));
     }
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     (fields.sum::<usize>() + target > server.header_bytes_max)
-        .then_some(("headers_too_large", "The request head is larger than this server accepts."))
+        .then_some(Refusal::TooLarge("The request head is larger than this server accepts."))
 }
 
 /// `:authority`, or `Host`; when both are there they must say the same (RFC 9113, 8.3.1).

@@ -76,6 +76,10 @@ pub async fn forward(
     let began = flight.began();
     let times = Times::new(cx, plan, began, request.wanted_within);
     request.deadline = times.total();
+    if times.total().is_some_and(|until| until <= began) {
+        // What nobody waits for any more must not have an effect.
+        return Err(Problem::new(ProblemCode::DeadlineExceeded, DEADLINE_BEFORE).into());
+    }
     let path = path.get(plan.strip_prefix_bytes..).filter(|p| p.starts_with('/')).unwrap_or("/");
     let (exchange, reused) = connect_and_begin(cx, plan, upstream, endpoint, path, request, &times).await?;
     let head = match flight.answer(exchange, &times).await {
@@ -200,6 +204,7 @@ async fn connect_and_begin(
     begun.map_err(|error: ConnectError| not_connected(cx, endpoint, &error))
 }
 
+const DEADLINE_BEFORE: &str = "The request's time was up before it could be sent. Nothing was sent.";
 const DEADLINE_IN_CONNECT: &str =
     "The request's time was up before a connection to the service stood. Nothing was sent.";
 
