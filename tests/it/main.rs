@@ -17,4 +17,5 @@ mod pool;
 mod records;
 mod setup;
 mod streams;
+mod transport;
 mod versions;

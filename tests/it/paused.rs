@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::frames::{DATA, Frames, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE, frame, get};
 
-fn paused(test: impl Future<Output = ()>) {
+pub(crate) fn paused(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

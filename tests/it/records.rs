@@ -253,3 +253,19 @@ async fn a_proxy_that_should_be_trusted_is_named_with_the_key_to_set() {
         setup.engine.stop().await;
     }
 }
+
+/// Guards against: the start waited for a reader of the pipe, without a word and for ever.
+#[tokio::test]
+async fn a_log_into_a_pipe_that_nobody_reads_is_an_error() {
+    let (service, folder) = (payments(), tempfile::tempdir().unwrap());
+    let fifo = folder.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let path = folder.path().join("mainstay.yaml");
+    let text = Config { log: "FIFO", ..Config::default() }.text(service.addr);
+    std::fs::write(&path, text.replace("FIFO", fifo.to_str().unwrap())).unwrap();
+    let loaded = mainstay::compose::load_for_start(path, mainstay_core::clock::Clock::System);
+    let start = loaded.unwrap_or_else(|problems| panic!("{problems:?}")).start;
+    let started = tokio::time::timeout(GUARD, mainstay::compose::Engine::start(start)).await;
+    let error = started.expect("no waiting").err().expect("no start").to_string();
+    assert!(error.contains("telemetry.log.output") && error.contains("start its reader first"), "{error}");
+}

@@ -231,7 +231,7 @@ pub(crate) fn serving(script: impl Fn(usize, TcpStream) + Send + Sync + 'static)
 }
 
 /// Reads a head; `None` when the connection ends before one has come.
-pub(crate) fn read_head(stream: &mut TcpStream) -> Option<String> {
+pub(crate) fn read_head(stream: &mut impl Read) -> Option<String> {
     let mut seen = Vec::new();
     let mut byte = [0];
     while !seen.ends_with(b"\r\n\r\n") {

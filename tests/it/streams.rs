@@ -242,6 +242,37 @@ async fn fields_behind_an_answer_do_not_pass() {
 }
 
 #[tokio::test]
+async fn metadata_behind_a_call_passes_but_for_what_could_be_taken_for_more() {
+    let address = serving_h2(None, |_, _, mut body| async move {
+        body.send_data(Bytes::from_static(b"\0\0\0\0\x02ok"), false).unwrap();
+        let late =
+            [("grpc-status", "5"), ("grpc-message", "gone"), ("retry-info-bin", "AA"), ("x-user-id", "root")];
+        let late = late.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        body.send_trailers(http::HeaderMap::from_iter(late)).unwrap();
+    })
+    .await;
+    let setup = Setup::start(&Config { upstream: ", protocol: h2", ..Config::default() }, address).await;
+    let tcp = tokio::net::TcpStream::connect(setup.address()).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
+    tokio::spawn(connection);
+    let call = http::Request::post("http://a/v1/pay.Pay/Send")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let (answer, _) = client.send_request(call.body(()).unwrap(), true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let message = body.data().await.unwrap().unwrap();
+    assert_eq!(message, &b"\0\0\0\0\x02ok"[..]);
+    body.flow_control().release_capacity(message.len()).unwrap();
+    assert!(body.data().await.is_none());
+    let trailers = body.trailers().await.unwrap().expect("trailers");
+    assert_eq!(trailers["grpc-status"], "5");
+    assert_eq!(trailers["grpc-message"], "gone");
+    assert_eq!(trailers["retry-info-bin"], "AA");
+    assert!(!trailers.contains_key("x-user-id"));
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_of_http_1_0_can_tell_where_its_answer_ends() {
     let service = payments();
     let setup = Setup::start(&Config::default(), service.addr).await;

@@ -248,6 +248,7 @@ fn fixed_keys(old: &Checked, new: &Checked, path: &std::path::Path) -> Vec<Probl
     look(old.server.listen == new.server.listen, "server.listen");
     look(old.server.workers == new.server.workers, "server.workers");
     look(old.control.listen == new.control.listen, "control.listen");
+    look(old.control.tls == new.control.tls, "control.tls");
     look(old.control.token_file == new.control.token_file, "control.token_file");
     look(old.server.shutdown_delay == new.server.shutdown_delay, "server.shutdown.delay");
     look(old.server.shutdown_drain == new.server.shutdown_drain, "server.shutdown.drain");

@@ -33,6 +33,8 @@ pub struct Rig {
     /// Its requests, as `explain --request-id` finds them.
     pub recent: Arc<Recent>,
     worker: Rc<Worker>,
+    /// The first one of the configuration: its TLS is spoken in memory, too.
+    listener: Arc<str>,
     _log: LogWriter,
 }
 
@@ -46,7 +48,9 @@ impl Rig {
         let snapshot = Arc::new(snapshot(config, &clock, &registry, dial));
         let events =
             EventLog::start(Output::None, &registry, EventClock::system()).expect("no output is opened");
-        let metrics = CommonMetrics::new(&registry, &[Arc::from(LISTENER)]);
+        let first = snapshot.server.listeners.first();
+        let listener = Arc::clone(&first.expect("a configuration has a listener").name);
+        let metrics = CommonMetrics::new(&registry, &[Arc::clone(&listener)]);
         let (shared, _inboxes) = EngineShared::new(snapshot, 1, events, clock, metrics);
         let shared = Arc::new(shared);
         let log = LogWriter::start(log, LOG_QUEUE_BYTES).expect("the log's output");
@@ -70,7 +74,7 @@ impl Rig {
                 }
             }
         });
-        Self { shared, registry, recent, worker, _log: log }
+        Self { shared, registry, recent, worker, listener, _log: log }
     }
 
     /// A new connection of a client.
@@ -82,7 +86,7 @@ impl Rig {
         let snapshot = self.worker.snapshot();
         let permit = ConnPermit::take(&self.shared, 0, Some(CLIENT), &snapshot.plan.server);
         let permit = permit.unwrap_or_else(|cap| panic!("a connection cap is reached: {cap:?}"));
-        let conn = ConnCx::new(Rc::clone(&self.worker), Some(CLIENT), Arc::from(LISTENER), permit);
+        let conn = ConnCx::new(Rc::clone(&self.worker), Some(CLIENT), Arc::clone(&self.listener), permit);
         self.worker.spawn(serve(conn, far.into()));
         Peer(near)
     }
@@ -94,8 +98,6 @@ impl Rig {
         line.rsplit_once(' ')?.1.parse().ok()
     }
 }
-
-const LISTENER: &str = "memory";
 
 fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &Dial) -> Snapshot {
     let folder = tempfile::tempdir().expect("a folder for the configuration");

@@ -3,8 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -47,11 +47,27 @@ impl Output {
             Self::Stdout => io::stdout().as_fd().try_clone_to_owned().map(|fd| Some(Arc::new(fd.into()))),
             Self::Stderr => io::stderr().as_fd().try_clone_to_owned().map(|fd| Some(Arc::new(fd.into()))),
             Self::File(path) => {
+                refuse_unread_pipe(path)?;
                 let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
                 Ok(Some(Arc::new(file)))
             }
             Self::Open(file) => Ok(Some(Arc::clone(file))),
         }
+    }
+}
+
+/// Opening a pipe that nobody reads waits for a reader, without a word and perhaps for ever.
+fn refuse_unread_pipe(path: &Path) -> io::Result<()> {
+    const O_NONBLOCK: i32 = 0o4000;
+    if !std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return Ok(());
+    }
+    match OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path) {
+        Ok(_reader_is_there) => Ok(()),
+        Err(_) => Err(io::Error::new(
+            ErrorKind::NotConnected,
+            format!("nobody reads the pipe {}; start its reader first", path.display()),
+        )),
     }
 }
 
