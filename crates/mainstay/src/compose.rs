@@ -135,13 +135,15 @@ impl Engine {
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
         let plane = DataPlane::start(Parts {
             snapshot: Arc::clone(&snapshot),
-            listeners,
             registry: Arc::clone(&registry),
             events: events.clone(),
             seats,
             clock: clock.clone(),
         })
         .map_err(StartError::Threads)?;
+        for (name, sockets) in listeners {
+            plane.doors.open(name, sockets).await.map_err(StartError::Threads)?;
+        }
         let endpoints: Vec<_> =
             snapshot.upstreams.iter().flat_map(|u| &u.shared.endpoints).cloned().collect();
         resolve::start(&endpoints, &events, &tokio::runtime::Handle::current());

@@ -31,8 +31,8 @@ pub fn task(
     })
 }
 
-/// Runs on a thread to the end.
-pub fn thread(run: impl FnOnce(), panicked: impl FnOnce(&str)) {
+/// Runs to the end, whichever that is.
+pub fn run(run: impl FnOnce(), panicked: impl FnOnce(&str)) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         panicked(&message(&*payload));
     }
@@ -87,11 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_panics_is_reported() {
+    fn what_panics_is_reported() {
         let told = Cell::new(0);
-        thread(|| {}, |_| told.set(1));
+        run(|| {}, |_| told.set(1));
         assert_eq!(told.get(), 0);
-        thread(|| panic!("gone"), |cause| told.set(cause.len()));
+        run(|| panic!("gone"), |cause| told.set(cause.len()));
         assert_eq!(told.get(), 4);
     }
 }

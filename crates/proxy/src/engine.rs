@@ -13,8 +13,8 @@ use mainstay_telemetry::{EventLog, LogQueue, RecentRing, Registry};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
 
+use crate::accept::door::{Doors, Opened};
 use crate::accept::listener;
-use crate::accept::socket::{Socket, Sockets};
 use crate::caught;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
@@ -24,8 +24,6 @@ use crate::worker::{EngineShared, Message, SWEEP_EVERY, Worker};
 pub struct Parts {
     /// The configuration it starts with.
     pub snapshot: Arc<Snapshot>,
-    /// Sockets by listener's name.
-    pub listeners: Vec<(Arc<str>, Sockets)>,
     /// Metrics.
     pub registry: Arc<Registry>,
     /// Operational events.
@@ -40,47 +38,40 @@ pub struct Parts {
 pub struct DataPlane {
     /// What all workers share.
     pub shared: Arc<EngineShared>,
+    /// Its listeners.
+    pub doors: Arc<Doors>,
     threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
 impl DataPlane {
-    /// Starts one thread per seat.
+    /// Starts one thread per seat. Nobody is accepted before a door is opened.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub fn start(parts: Parts) -> io::Result<Self> {
-        let Parts { snapshot, listeners, registry, events, seats, clock } = parts;
+        let Parts { snapshot, registry, events, seats, clock } = parts;
         let workers = seats.len();
-        let names: Vec<_> = listeners.iter().map(|(name, _)| Arc::clone(name)).collect();
-        let metrics = CommonMetrics::new(&registry, &names);
+        let metrics = CommonMetrics::new(&registry);
         let (shared, inboxes) = EngineShared::new(snapshot, workers, events, clock, metrics);
         let shared = Arc::new(shared);
         let stop = watch::Sender::new(false);
-        let mut by_worker: Vec<Vec<(Arc<str>, Socket)>> = (0..workers).map(|_| Vec::new()).collect();
-        for (name, sockets) in listeners {
-            for (worker, socket) in by_worker.iter_mut().zip(sockets.spread()) {
-                worker.push((Arc::clone(&name), socket));
-            }
-        }
         let mut threads = Vec::with_capacity(workers);
-        for (index, ((inbox, sockets), (log, recent))) in
-            inboxes.into_iter().zip(by_worker).zip(seats).enumerate()
-        {
-            let seat =
-                Seat { index, shared: Arc::clone(&shared), inbox, sockets, recent, stop: stop.subscribe() };
+        for (index, (inbox, (log, recent))) in inboxes.into_iter().zip(seats).enumerate() {
+            let seat = Seat { index, shared: Arc::clone(&shared), inbox, recent, stop: stop.subscribe() };
             let registry = Arc::clone(&registry);
             let reported = Arc::clone(&shared);
             // The others go on; connections and listening sockets of this one end with it.
             let run = move || {
-                caught::thread(
+                caught::run(
                     || run_worker(seat, &registry, log),
                     |cause| reported.panicked(index, "worker", "", cause),
                 );
             };
             threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }
-        Ok(Self { shared, threads, stop })
+        let doors = Arc::new(Doors::new(Arc::clone(&shared)));
+        Ok(Self { shared, doors, threads, stop })
     }
 
     /// Serves another configuration from the next request on.
@@ -96,7 +87,7 @@ impl DataPlane {
     /// Takes no new connections and asks those there are to end after what runs.
     pub fn drain(&self) {
         self.shared.is_draining.store(true, Ordering::Relaxed);
-        self.shared.draining.send_replace(true);
+        self.doors.close_all();
     }
 
     /// Requests under way, settling ones included, and open connections.
@@ -130,7 +121,6 @@ struct Seat {
     index: usize,
     shared: Arc<EngineShared>,
     inbox: mpsc::Receiver<Message>,
-    sockets: Vec<(Arc<str>, Socket)>,
     recent: RecentRing,
     stop: watch::Receiver<bool>,
 }
@@ -149,30 +139,18 @@ fn run_worker(seat: Seat, registry: &Arc<Registry>, log: LogQueue) {
     };
     let cells = registry.worker();
     runtime.block_on(async move {
-        let Seat { index, shared, mut inbox, sockets, recent, mut stop } = seat;
+        let Seat { index, shared, mut inbox, recent, mut stop } = seat;
         let worker = Rc::new(Worker::new(index, shared, cells, log, recent, Random::from_os()));
-        for (name, socket) in sockets {
-            match socket.listen() {
-                Ok(socket) => {
-                    let draining = worker.shared.draining.subscribe();
-                    worker.spawn(listener::run(Rc::clone(&worker), socket, name, draining));
-                }
-                Err(error) => {
-                    let event = mainstay_telemetry::Event::AcceptFailed {
-                        listener: &name,
-                        cause: &error.to_string(),
-                    };
-                    worker.shared.events.emit(&event);
-                }
-            }
-        }
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 _ = stop.wait_for(|s| *s) => return,
-                _ = sweep.tick() => worker.sweep(),
-                Some(message) = inbox.recv() => receive(&worker, message),
+                // What panics here ends as any task does; a worker without its loop would accept and never close.
+                _ = sweep.tick() => caught::run(|| worker.sweep(), |cause| worker.panicked("sweep", "", cause)),
+                Some(message) = inbox.recv() => {
+                    caught::run(|| receive(&worker, message), |cause| worker.panicked("message", "", cause));
+                }
             }
         }
     });
@@ -180,6 +158,13 @@ fn run_worker(seat: Seat, registry: &Arc<Registry>, log: LogQueue) {
 
 fn receive(worker: &Rc<Worker>, message: Message) {
     match message {
+        Message::Listen(Opened { name, socket, gate, done }) => {
+            let opened = socket.listen().map(|socket| {
+                worker.spawn(listener::run(Rc::clone(worker), socket, name, gate));
+            });
+            // Who does not wait any more has closed the door.
+            let _ = done.send(opened);
+        }
         Message::Serve(stream, peer, listener) => listener::take_over(worker, stream, peer, &listener),
         Message::ReleaseIdle(endpoint) => {
             let snapshot = worker.snapshot();

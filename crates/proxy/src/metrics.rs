@@ -1,13 +1,11 @@
 //! Cells that are not tied to an operation or an endpoint. Label sets are closed: nothing a client sends becomes one.
 
-use std::sync::Arc;
-
 use http::Method;
 use mainstay_core::ProblemCode;
 use mainstay_telemetry::{Counter, Gauge, Histogram, Registry};
 
 use crate::forward::endpoint::EndpointMetrics;
-use crate::plan::{Names, OperationMetrics};
+use crate::plan::{Names, OperationMetrics, ServerPlan};
 
 /// Cells that are not tied to an operation or an endpoint.
 pub struct CommonMetrics {
@@ -21,8 +19,8 @@ pub struct CommonMetrics {
     pub settling: Gauge,
     /// Connections that were refused at a cap.
     pub connections_refused: [Counter; 4],
-    /// By listener; the last one stands for listeners that are not known.
-    connections: Vec<(Arc<str>, ListenerMetrics)>,
+    /// Stands for listeners that the configuration does not name any more.
+    other_listener: ListenerMetrics,
 }
 
 /// Open connections of a listener by protocol.
@@ -45,24 +43,13 @@ const POOL_HELP: &str = "Upstream connections by state; waiting: requests that w
 
 impl CommonMetrics {
     /// Registers them.
-    pub fn new(registry: &Registry, listeners: &[Arc<str>]) -> Self {
+    pub fn new(registry: &Registry) -> Self {
         let refused = |cap| {
             registry.counter(
                 "mainstay_connections_refused_total",
                 "Client connections refused at a cap.",
                 &[("cap", cap)],
             )
-        };
-        let connections = |listener: &Arc<str>| {
-            let gauge = |protocol| {
-                let labels = [("listener", &**listener), ("protocol", protocol)];
-                registry.gauge("mainstay_connections", "Open client connections.", &labels)
-            };
-            let handshakes = ["ok", "failed", "timed_out"].map(|result| {
-                let labels = [("listener", &**listener), ("result", result)];
-                registry.counter("mainstay_tls_handshakes_total", "TLS handshakes of clients.", &labels)
-            });
-            (Arc::clone(listener), ListenerMetrics { h1: gauge("http1"), h2: gauge("h2"), handshakes })
         };
         let problem = |code: &ProblemCode| {
             registry.counter(
@@ -86,15 +73,27 @@ impl CommonMetrics {
                 refused("descriptors"),
                 refused("proxy_header"),
             ],
-            connections: listeners.iter().chain([&Arc::from("other")]).map(connections).collect(),
+            other_listener: listener(registry, "other"),
         }
     }
 
-    /// The cells of a listener.
-    pub fn connections(&self, listener: &str) -> ListenerMetrics {
-        let known = self.connections.iter().find(|(name, _)| **name == *listener);
-        known.or(self.connections.last()).expect("there is always the last one").1
+    /// The cells of a listener, as the configuration that serves has it.
+    pub fn of_listener(&self, server: &ServerPlan, name: &str) -> ListenerMetrics {
+        server.listener(name).map_or(self.other_listener, |listener| listener.metrics)
     }
+}
+
+/// The cells of a listener.
+pub fn listener(registry: &Registry, name: &str) -> ListenerMetrics {
+    let gauge = |protocol| {
+        let labels = [("listener", name), ("protocol", protocol)];
+        registry.gauge("mainstay_connections", "Open client connections.", &labels)
+    };
+    let handshakes = ["ok", "failed", "timed_out"].map(|result| {
+        let labels = [("listener", name), ("result", result)];
+        registry.counter("mainstay_tls_handshakes_total", "TLS handshakes of clients.", &labels)
+    });
+    ListenerMetrics { h1: gauge("http1"), h2: gauge("h2"), handshakes }
 }
 
 /// The cells of an operation; `None`: of what matched no operation.

@@ -14,6 +14,7 @@ use mainstay_policy::version::LifecyclePlan;
 use mainstay_telemetry::{Histogram, LogPlan};
 
 use crate::forward::endpoint::UpstreamShared;
+use crate::metrics::ListenerMetrics;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
 
@@ -56,6 +57,8 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<ServerTls>>,
     /// Every connection begins with a PROXY header.
     pub proxy_protocol: bool,
+    /// Its cells.
+    pub metrics: ListenerMetrics,
 }
 
 impl ServerPlan {

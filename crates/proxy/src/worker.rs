@@ -16,11 +16,12 @@ use mainstay_core::clock::{Clock, MonoMs, UnixMs};
 use mainstay_core::random::Random;
 use mainstay_telemetry::{Cells, Event, EventLog, LogQueue, RecentRing};
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
 use crate::accept::callers::CallerCounts;
 use crate::accept::connection::ConnCx;
+use crate::accept::door::Opened;
 use crate::accept::forwarder::UntrustedForwarder;
 use crate::accept::socket::Passed;
 use crate::caught;
@@ -47,8 +48,6 @@ pub struct EngineShared {
     /// Client connections by address. Sharded so that accepting on many workers does not queue.
     pub per_client: [Mutex<HashMap<IpAddr, usize>>; 16],
     /// Set once: no new connections, finish what runs.
-    pub draining: watch::Sender<bool>,
-    /// The same for code that cannot wait.
     pub is_draining: AtomicBool,
     /// Set before draining begins: `server.health_path` tells load balancers to look elsewhere.
     pub is_leaving: AtomicBool,
@@ -82,7 +81,6 @@ impl EngineShared {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             per_client: Default::default(),
-            draining: watch::Sender::new(false),
             is_draining: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             callers: CallerCounts::default(),
@@ -121,6 +119,8 @@ pub struct WorkerPort {
 pub enum Message {
     /// Serve a connection that another worker accepted.
     Serve(Passed, Option<IpAddr>, Arc<str>),
+    /// Accept on this socket.
+    Listen(Opened),
     /// Give back one idle connection to this endpoint: another worker is at the cap.
     ReleaseIdle(Arc<crate::forward::endpoint::EndpointShared>),
 }

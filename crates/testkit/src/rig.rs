@@ -50,7 +50,7 @@ impl Rig {
             EventLog::start(Output::None, &registry, EventClock::system()).expect("no output is opened");
         let first = snapshot.server.listeners.first();
         let listener = Arc::clone(&first.expect("a configuration has a listener").name);
-        let metrics = CommonMetrics::new(&registry, &[Arc::clone(&listener)]);
+        let metrics = CommonMetrics::new(&registry);
         let (shared, _inboxes) = EngineShared::new(snapshot, 1, events, clock, metrics);
         let shared = Arc::new(shared);
         let log = LogWriter::start(log, LOG_QUEUE_BYTES).expect("the log's output");

@@ -22,7 +22,7 @@ pub(super) fn server(checked: &Checked, with: &Surroundings<'_>) -> Result<Serve
     let tls_sets = server.tls.iter().map(|(name, set)| tls_set(name, set, with));
     let tls_sets = tls_sets.collect::<Result<Vec<_>, _>>()?;
     Ok(ServerPlan {
-        listeners: server.listen.iter().map(|l| listener(l, &tls_sets)).collect::<Result<_, _>>()?,
+        listeners: server.listen.iter().map(|l| listener(l, &tls_sets, with)).collect::<Result<_, _>>()?,
         tls_sets,
         connections_max: limits.connections,
         connections_per_client_max: limits.connections_per_client,
@@ -47,13 +47,19 @@ pub(super) fn server(checked: &Checked, with: &Surroundings<'_>) -> Result<Serve
     })
 }
 
-fn listener(listener: &checked::Listener, sets: &[Arc<ServerTls>]) -> Result<ListenerPlan, Defect> {
+fn listener(
+    listener: &checked::Listener,
+    sets: &[Arc<ServerTls>],
+    with: &Surroundings<'_>,
+) -> Result<ListenerPlan, Defect> {
     let tls = listener.tls.as_ref().map(|name| {
         let set = sets.iter().find(|set| *set.name == **name);
         set.cloned().ok_or_else(|| Defect(format!("the TLS set {name} is missing")))
     });
+    let name: Arc<str> = listener.address.to_string().into();
     Ok(ListenerPlan {
-        name: listener.address.to_string().into(),
+        metrics: metrics::listener(with.registry, &name),
+        name,
         tls: tls.transpose()?,
         proxy_protocol: listener.proxy_protocol,
     })

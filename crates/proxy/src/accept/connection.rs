@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 
 use super::secure::{self, Agreed};
 use super::{h1, h2};
+use crate::metrics::ListenerMetrics;
 use crate::plan::ServerPlan;
 use crate::stream::{Plain, Stream};
 use crate::tls::server::Handshaken;
@@ -56,8 +57,8 @@ pub enum Interrupt {
     Stuck,
 }
 
-/// After so much silence a connection's buffers are given back.
-const PARK_AFTER_MS: u64 = 500;
+/// After so much silence a connection's buffers are given back, and one that is to end is closed.
+const SILENT_AFTER_MS: u64 = 500;
 
 /// One connection.
 pub struct ConnCx {
@@ -107,6 +108,11 @@ impl ConnCx {
         });
         conn.worker.connections.borrow_mut().push(Rc::downgrade(&conn));
         conn
+    }
+
+    /// The cells of its listener.
+    pub fn listener_metrics(&self) -> ListenerMetrics {
+        self.worker.shared.metrics.of_listener(&self.worker.snapshot().plan.server, &self.listener)
     }
 
     /// Its TLS handshake is over.
@@ -172,6 +178,15 @@ impl ConnCx {
         }
     }
 
+    /// True once so much time has passed since the last request that hardly another is on its way.
+    pub fn is_silent(&self) -> bool {
+        match self.phase.get() {
+            Phase::Idle => self.worker.swept_ms().since(self.since.get()) >= SILENT_AFTER_MS,
+            Phase::Parked => true,
+            Phase::Head | Phase::Busy | Phase::Stalled | Phase::Leaving => false,
+        }
+    }
+
     /// True when this connection shall not take another request.
     pub fn wants_close(&self) -> bool {
         self.closing.get() || self.worker.is_draining()
@@ -186,13 +201,23 @@ impl ConnCx {
 
     /// Compares the phase with the limits. Phases began up to a sweep later than noted, and none ends early.
     pub fn sweep(&self, now: MonoMs, server: &ServerPlan, draining: bool) {
+        let lasted = |since| u128::from(now.since(since)).saturating_sub(SWEEP_EVERY.as_millis());
         let aged =
             server.connection_age.is_some_and(|age| u128::from(now.since(self.opened)) >= age.as_millis());
-        if (draining || aged) && !self.closing.replace(true) {
-            self.interrupt(Interrupt::Close);
-            return;
+        if draining || aged {
+            let is_new = !self.closing.replace(true);
+            // A client that has just had an answer may be sending its next request, which a close would lose. It is
+            // answered, and told in that answer that the connection ends.
+            let is_due = match self.phase.get() {
+                Phase::Idle => lasted(self.since.get()) >= u128::from(SILENT_AFTER_MS),
+                Phase::Parked => true,
+                Phase::Head | Phase::Busy | Phase::Stalled | Phase::Leaving => false,
+            };
+            if is_new || is_due {
+                self.interrupt(Interrupt::Close);
+                return;
+            }
         }
-        let lasted = |since| u128::from(now.since(since)).saturating_sub(SWEEP_EVERY.as_millis());
         let silence_ms = server.body_timeout.as_millis();
         if self.blocked_since.get().is_some_and(|since| lasted(since) >= silence_ms) {
             self.interrupt(Interrupt::Stuck);
@@ -201,7 +226,7 @@ impl ConnCx {
         let lasted_ms = lasted(self.since.get());
         match self.phase.get() {
             Phase::Idle if lasted_ms >= server.idle_timeout.as_millis() => self.interrupt(Interrupt::Slow),
-            Phase::Idle if lasted_ms >= u128::from(PARK_AFTER_MS) => {
+            Phase::Idle if lasted_ms >= u128::from(SILENT_AFTER_MS) => {
                 self.phase.set(Phase::Parked);
                 self.interrupt(Interrupt::Park);
             }
@@ -292,7 +317,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection until it ends.
 pub async fn serve(conn: Rc<ConnCx>, plain: Plain) {
-    let metrics = conn.worker.shared.metrics.connections(&conn.listener);
+    let metrics = conn.listener_metrics();
     let set = conn.worker.snapshot().plan.server.tls_of(&conn.listener).cloned();
     let (stream, is_h2, first) = match set {
         None => {
@@ -349,8 +374,9 @@ async fn first_bytes(conn: &Rc<ConnCx>, stream: &mut Stream) -> Option<(bool, By
                 conn.enter_if_idle(Phase::Head);
             }
             match conn.poll_interrupt(cx) {
-                Some(Interrupt::Slow | Interrupt::Close | Interrupt::Stuck) => return Poll::Ready(None),
-                Some(Interrupt::Park) | None => {}
+                Some(Interrupt::Slow | Interrupt::Stuck) => return Poll::Ready(None),
+                Some(Interrupt::Close) if conn.is_silent() => return Poll::Ready(None),
+                Some(Interrupt::Close | Interrupt::Park) | None => {}
             }
             if first.is_empty() && stream.poll_read_ready(cx).is_pending() {
                 // Nothing is allocated for a connection that has not sent anything yet.

@@ -289,7 +289,8 @@ async fn next_head(conn: &Rc<ConnCx>, io: &Rc<RefCell<H1Io>>) -> Next {
             }
             match conn.poll_interrupt(cx) {
                 Some(Interrupt::Slow) if mid_head => return Poll::Ready(Next::HeadTimedOut),
-                Some(Interrupt::Close | Interrupt::Slow) if !mid_head => return Poll::Ready(Next::Close),
+                Some(Interrupt::Slow) if !mid_head => return Poll::Ready(Next::Close),
+                Some(Interrupt::Close) if !mid_head && conn.is_silent() => return Poll::Ready(Next::Close),
                 Some(Interrupt::Park) => io.park(),
                 Some(_) | None => {}
             }

@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use super::connection::{self, ConnCx, ConnPermit, ConnRefused};
+use super::door::Gate;
 use super::socket::{Listening, Passed};
 use super::{linger, proxied};
 use crate::stream::Plain;
@@ -27,18 +28,24 @@ const REFUSALS_MAX: usize = 64;
 /// How long is waited after a failure that will not go away by itself.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts until the engine drains.
+/// Accepts until the door is closed.
 pub(crate) async fn run(
     worker: Rc<Worker>,
     listener: Listening,
     name: Arc<str>,
-    mut draining: watch::Receiver<bool>,
+    mut gate: watch::Receiver<Gate>,
 ) {
     let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = draining.wait_for(|d| *d) => return,
+            // Who is held stays in the kernel's queue, for this process or for another one.
+            at = other_than(&mut gate, Gate::Open) => {
+                if at == Gate::Closed || other_than(&mut gate, Gate::Held).await == Gate::Closed {
+                    return;
+                }
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -49,6 +56,11 @@ pub(crate) async fn run(
             Err(error) => failed(&worker, &listener, &name, &mut reserve, &error).await,
         }
     }
+}
+
+/// Waits until the gate is not as it was. One without a door is closed.
+async fn other_than(gate: &mut watch::Receiver<Gate>, was: Gate) -> Gate {
+    gate.wait_for(|at| *at != was).await.map_or(Gate::Closed, |at| *at)
 }
 
 /// Serves a connection here, or passes it to the least loaded worker.

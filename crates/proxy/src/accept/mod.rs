@@ -6,6 +6,7 @@
 
 pub mod callers;
 pub mod connection;
+pub mod door;
 pub mod forwarder;
 pub mod h1;
 pub mod h2;

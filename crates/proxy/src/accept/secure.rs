@@ -47,13 +47,14 @@ pub async fn handshake(conn: &Rc<ConnCx>, plain: Plain, set: &ServerTls) -> Opti
         }
         match conn.poll_interrupt(cx) {
             Some(Interrupt::Slow) => Poll::Ready(Err(Ended::TimedOut)),
-            Some(Interrupt::Close | Interrupt::Stuck) => Poll::Ready(Err(Ended::Failed)),
-            Some(Interrupt::Park) | None => Poll::Pending,
+            Some(Interrupt::Stuck) => Poll::Ready(Err(Ended::Failed)),
+            // One who has come before the drain is still served; the time for a handshake is bounded anyway.
+            Some(Interrupt::Close | Interrupt::Park) | None => Poll::Pending,
         }
     })
     .await;
     let ended = accepted.as_ref().err().copied().unwrap_or(Ended::Well);
-    let metrics = conn.worker.shared.metrics.connections(&conn.listener);
+    let metrics = conn.listener_metrics();
     conn.worker.cells.inc(metrics.handshakes[ended as usize]);
     let stream = accepted.ok()?;
     let session = stream.get_ref().1;

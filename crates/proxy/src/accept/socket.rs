@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 
@@ -55,13 +56,87 @@ impl Sockets {
         Ok(Self::Unix(listener))
     }
 
-    /// A socket for each worker that gets one.
+    /// Takes over sockets that another process has bound and listens on.
+    ///
+    /// # Errors
+    /// One of them is not what it is said to be: a stream socket of this kind that listens.
+    pub fn inherited(kind: Kind, sockets: Vec<OwnedFd>) -> io::Result<Self> {
+        if sockets.is_empty() || (kind == Kind::Unix && sockets.len() > 1) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the number of sockets it needs"));
+        }
+        let sockets =
+            sockets.into_iter().map(|socket| checked(kind, socket)).collect::<io::Result<Vec<_>>>()?;
+        match kind {
+            Kind::Tcp => Ok(Self::Tcp(sockets.into_iter().map(Into::into).collect())),
+            Kind::Unix => sockets
+                .into_iter()
+                .next()
+                .map(|socket| Self::Unix(socket.into()))
+                .ok_or_else(|| io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// The same sockets once more.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(sockets) => {
+                Self::Tcp(sockets.iter().map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?)
+            }
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+
+    /// The address that the kernel knows; none for a path.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(sockets) => sockets.first()?.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The descriptors, to be handed to another process.
+    pub fn into_descriptors(self) -> Vec<OwnedFd> {
+        match self {
+            Self::Tcp(sockets) => sockets.into_iter().map(Into::into).collect(),
+            Self::Unix(socket) => vec![socket.into()],
+        }
+    }
+
+    /// The sockets one by one.
     pub(crate) fn spread(self) -> Vec<Socket> {
         match self {
             Self::Tcp(sockets) => sockets.into_iter().map(Socket::Tcp).collect(),
             Self::Unix(socket) => vec![Socket::Unix(socket)],
         }
     }
+}
+
+/// What is listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An address.
+    Tcp,
+    /// A path.
+    Unix,
+}
+
+/// An inherited descriptor, if it is a socket of this kind that listens.
+fn checked(kind: Kind, socket: OwnedFd) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::from(socket);
+    let domain = socket.domain()?;
+    let is_of_kind = match kind {
+        Kind::Tcp => domain == socket2::Domain::IPV4 || domain == socket2::Domain::IPV6,
+        Kind::Unix => domain == socket2::Domain::UNIX,
+    };
+    if !is_of_kind || socket.r#type()? != socket2::Type::STREAM || !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no listening socket of that kind"));
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    Ok(socket)
 }
 
 fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
@@ -91,7 +166,7 @@ fn new_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
 }
 
 /// One worker's socket, before it is on the worker.
-pub(crate) enum Socket {
+pub enum Socket {
     /// TCP.
     Tcp(std::net::TcpListener),
     /// A path.

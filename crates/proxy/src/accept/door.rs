@@ -1,0 +1,120 @@
+//! Listeners of the whole engine: opened, held, closed, handed on, while the workers run.
+//!
+//! A door is the control side's end of a listener. It keeps a copy of each socket, because a process that takes over must
+//! get the very sockets in whose queues clients wait, and because a socket lives for as long as anyone holds it: what
+//! is held and not accepted is not lost. Closing a door therefore gives the copies up, too.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+
+use super::socket::{Socket, Sockets};
+use crate::worker::{EngineShared, Message};
+
+/// Whether connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// They are.
+    Open,
+    /// They wait in the kernel's queue.
+    Held,
+    /// Never again.
+    Closed,
+}
+
+/// A socket on its way to the worker that will accept on it.
+pub struct Opened {
+    /// The listener's name.
+    pub name: Arc<str>,
+    /// The socket.
+    pub socket: Socket,
+    /// Whether to accept.
+    pub gate: watch::Receiver<Gate>,
+    /// Told once it is there.
+    pub done: oneshot::Sender<io::Result<()>>,
+}
+
+/// All listeners.
+pub struct Doors {
+    shared: Arc<EngineShared>,
+    open: Mutex<Vec<Door>>,
+}
+
+struct Door {
+    name: Arc<str>,
+    kept: Sockets,
+    gate: watch::Sender<Gate>,
+}
+
+impl Doors {
+    /// None yet.
+    pub fn new(shared: Arc<EngineShared>) -> Self {
+        Self { shared, open: Mutex::default() }
+    }
+
+    /// Accepts on these sockets; when it returns, each worker does.
+    ///
+    /// # Errors
+    /// A worker cannot. Nothing accepts then.
+    pub async fn open(&self, name: Arc<str>, sockets: Sockets) -> io::Result<()> {
+        let kept = sockets.try_clone()?;
+        let gate = watch::Sender::new(Gate::Open);
+        let mut waiting = Vec::new();
+        // Another process may have had another number of workers: some get more than one, or none, and who has most
+        // passes connections on.
+        let workers = self.shared.workers.iter().cycle();
+        for (worker, socket) in workers.zip(sockets.spread()) {
+            let (done, told) = oneshot::channel();
+            let opened = Opened { name: Arc::clone(&name), socket, gate: gate.subscribe(), done };
+            worker.inbox.send(Message::Listen(opened)).await.map_err(|_| no_worker())?;
+            waiting.push(told);
+        }
+        for told in waiting {
+            told.await.map_err(|_| no_worker())??;
+        }
+        self.doors().push(Door { name, kept, gate });
+        Ok(())
+    }
+
+    /// Accepts no more on this one. Who was accepted is served on.
+    pub fn close(&self, name: &str) {
+        self.doors().retain(|door| {
+            let goes_on = *door.name != *name;
+            if !goes_on {
+                door.gate.send_replace(Gate::Closed);
+            }
+            goes_on
+        });
+    }
+
+    /// Accepts no more.
+    pub fn close_all(&self) {
+        for door in self.doors().drain(..) {
+            door.gate.send_replace(Gate::Closed);
+        }
+    }
+
+    /// Accepts nobody for a while, or again.
+    pub fn hold(&self, held: bool) {
+        for door in self.doors().iter() {
+            door.gate.send_replace(if held { Gate::Held } else { Gate::Open });
+        }
+    }
+
+    /// Copies of all sockets, by the listener's name.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn copies(&self) -> io::Result<Vec<(Arc<str>, Sockets)>> {
+        self.doors().iter().map(|door| Ok((Arc::clone(&door.name), door.kept.try_clone()?))).collect()
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Vec<Door>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_worker() -> io::Error {
+    io::Error::other("a worker's thread is not there")
+}
