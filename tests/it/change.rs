@@ -5,7 +5,8 @@ use std::io::Write;
 use mainstay_core::clock::Clock;
 
 use crate::setup::{
-    Config, Setup, at, blocking, connect, payments, read_all, read_until, scripted, start_from,
+    Client, Config, Setup, at, blocking, connect, exchange, payments, read_all, read_until, scripted,
+    start_from, until,
 };
 
 const LIFE: &str = "        lifecycle: { deprecated: 2026-01-01, sunset: 2026-06-01, successor: v2, guide: \"https://a.example/g\", \
@@ -248,5 +249,47 @@ async fn long_lived_connections_are_spread_evenly_over_the_workers() {
         shared.workers.iter().map(|w| w.load.load(std::sync::atomic::Ordering::Relaxed)).collect();
     assert_eq!(loads, [4, 4]);
     drop(connections);
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_with_a_reload() {
+    let service = payments();
+    let setup = Setup::start(&Config::default(), service.addr).await;
+    let good = std::fs::read_to_string(setup.config_path()).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let path = setup.folder.path().join("in.sock");
+    let listen = |addresses: &str| {
+        let text = good.replace("listen: 127.0.0.1:0, workers", &format!("listen: [{addresses}], workers"));
+        assert_ne!(text, good, "{good}");
+        std::fs::write(setup.config_path(), text).unwrap();
+    };
+    let both = format!("\"unix:{}\", \"{address}\"", path.display());
+    listen(&format!("\"127.0.0.1:0\", {both}"));
+    // What cannot be bound changes nothing, and leaves nothing open.
+    let problems = setup.engine.handle.reload_now().await.unwrap_err();
+    assert!(problems.iter().any(|p| p.code == "bind" && p.key == "server.listen"), "{problems:?}");
+    assert!(setup.get("/v1/bytes/1").await.starts_with("HTTP/1.1 200 "));
+    assert!(tokio::net::UnixStream::connect(&path).await.is_err());
+    drop(taken);
+    setup.engine.handle.reload_now().await.unwrap();
+    const GET: &str = "GET /v1/bytes/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert!(exchange(address, GET.as_bytes().to_vec()).await.starts_with("HTTP/1.1 200 "));
+    let mut local = tokio::net::UnixStream::connect(&path).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut local, GET.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut local, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(setup.get("/v1/bytes/1").await.starts_with("HTTP/1.1 200 "));
+    // Who has come in by a listener is served on when it is taken away.
+    let mut kept = Client::connect(address).await;
+    assert!(kept.get("/v1/bytes/1").await.starts_with("HTTP/1.1 200 "));
+    std::fs::write(setup.config_path(), &good).unwrap();
+    setup.engine.handle.reload_now().await.unwrap();
+    until("the address is free", || std::net::TcpListener::bind(address).is_ok()).await;
+    assert!(!path.exists());
+    assert!(kept.get("/v1/bytes/1").await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(setup.event("listeners_changed").await["added"], format!("unix:{} {address}", path.display()));
     setup.engine.stop().await;
 }

@@ -2,26 +2,27 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainstay_config::Published;
-use mainstay_config::checked::{Checked, ListenAddress, LogOutput};
-use mainstay_control::ControlConfig;
+use mainstay_config::checked::{Checked, Listener, LogOutput};
 use mainstay_control::token::{Token, TokenError};
 use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
-use mainstay_proxy::accept::socket::Sockets;
+use mainstay_proxy::accept::door::{Doors, Gate};
 use mainstay_proxy::engine::{DataPlane, Parts};
 use mainstay_proxy::forward::resolve;
 use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent, Registry};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
+use crate::handover::{self, CONTROL, HandoverError, InheritError, Inherited, Successor};
+use crate::listen::{self, ControlServer};
 use crate::lower::{self, Locals, LowerError, Surroundings};
-use crate::reload::{ControlSide, Handle, Loader, Origin};
+use crate::reload::{Handle, Loader, Origin};
 use crate::{last_good, report};
 
 /// What one worker's queue of the access log may hold.
@@ -49,6 +50,8 @@ pub struct Start {
     pub fell_back: Option<FellBack>,
     /// Services within the process, for `local:NAME` endpoints.
     pub locals: Locals,
+    /// Sockets that the process was started with.
+    pub inherited: Inherited,
 }
 
 /// Why an engine starts from its last good configuration.
@@ -88,6 +91,9 @@ pub enum StartError {
     /// See [`LowerError`].
     #[error(transparent)]
     Lower(#[from] LowerError),
+    /// See [`InheritError`].
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
 }
 
 /// A running engine.
@@ -96,15 +102,12 @@ pub struct Engine {
     pub handle: Arc<Handle>,
     /// The addresses it listens on, ports resolved.
     pub listen: Vec<SocketAddr>,
-    /// The unix sockets it listens on.
-    pub paths: Vec<PathBuf>,
     /// The control listener's address.
     pub control: SocketAddr,
     /// Whether the admin token was made now.
     pub token_created: bool,
     plane: DataPlane,
-    control_task: JoinHandle<io::Result<()>>,
-    stop_control: watch::Sender<bool>,
+    server: ControlServer,
     drain_within: Duration,
     delay: Duration,
 }
@@ -115,7 +118,7 @@ impl Engine {
     /// # Errors
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { checked, published, loader, clock, events, fell_back, locals } = start;
+        let Start { checked, published, loader, clock, events, fell_back, locals, mut inherited } = start;
         let registry = Registry::new();
         let with = Surroundings { registry: &registry, old: None, now: clock.now(), locals: &locals };
         // Before anything is opened: certificates that cannot be used are no reason to disturb anyone.
@@ -125,11 +128,11 @@ impl Engine {
         log.report_to(&events);
         log.observe(&registry);
         let (token, token_created) = Token::load_or_create(&checked.control.token_file)?;
-        let control_listener = bind_control(&checked).await?;
-        let control = control_listener.local_addr().map_err(StartError::Threads)?;
-
+        let control_socket = listen::bind_control(&checked, &mut inherited).await?;
         let workers = checked.server.workers.unwrap_or_else(available_workers);
-        let Bound { listeners, addresses: listen, paths } = bind_all(&checked, workers)?;
+        let bind = |listener: &Listener| listen::bind(&listener.address, workers, &mut inherited);
+        let bound = checked.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        inherited.may_serve().await?;
         raise_descriptor_limit(&checked, &events);
         let recent = Recent::new();
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
@@ -141,8 +144,10 @@ impl Engine {
             clock: clock.clone(),
         })
         .map_err(StartError::Threads)?;
-        for (name, sockets) in listeners {
-            plane.doors.open(name, sockets).await.map_err(StartError::Threads)?;
+        let mut listen = Vec::new();
+        for bound in bound {
+            listen.extend(bound.address);
+            plane.doors.open(bound.name, bound.sockets, Gate::Open).await.map_err(StartError::Threads)?;
         }
         let endpoints: Vec<_> =
             snapshot.upstreams.iter().flat_map(|u| &u.shared.endpoints).cloned().collect();
@@ -151,33 +156,26 @@ impl Engine {
         let shared = Arc::clone(&plane.shared);
         report::observe(&registry, &shared);
         let origin = Origin { checked, published, loader, locals };
-        let handle = Handle::new(origin, Arc::clone(&registry), events.clone(), log, recent, shared);
+        let handle =
+            Handle::new(origin, Arc::clone(&registry), events, log, recent, Arc::clone(&plane.doors), shared);
         crate::certificates::observe(&registry, &handle);
         tokio::spawn(crate::certificates::keep_fresh(Arc::downgrade(&handle)));
-        let (stop_control, stopped) = watch::channel(false);
-        let control_task = tokio::spawn({
-            let engine = Arc::new(ControlSide(Arc::clone(&handle)));
-            mainstay_control::serve(control_listener, token, engine, events, wait_for(stopped))
-        });
-        let engine = Self {
-            handle,
-            listen,
-            paths,
-            control,
-            token_created,
-            plane,
-            control_task,
-            stop_control,
-            drain_within,
-            delay,
-        };
+        let mut server = ControlServer::new(control_socket, token, Arc::clone(&handle));
+        let control = server.address().map_err(StartError::Threads)?;
+        server.start().map_err(StartError::Threads)?;
+        let engine = Self { handle, listen, control, token_created, plane, server, drain_within, delay };
+        if let Err(error) = inherited.serving().await {
+            engine.stop().await;
+            return Err(error.into());
+        }
         engine.announce(workers, fell_back.as_ref());
         Ok(engine)
     }
 
     fn announce(&self, workers: usize, fell_back: Option<&FellBack>) {
         self.handle.set_ready(true);
-        let paths = self.paths.iter().map(|path| format!("unix:{}", path.display()));
+        let paths = self.handle.paths();
+        let paths = paths.iter().map(|path| format!("unix:{}", path.display()));
         let listen: Vec<_> = self.listen.iter().map(ToString::to_string).chain(paths).collect();
         let loaded = self.handle.loaded_now();
         self.handle.events.emit(&Event::Started {
@@ -201,29 +199,101 @@ impl Engine {
         let began = monotonic();
         self.handle.set_ready(false);
         self.plane.leave();
+        self.say_draining(reason);
+        tokio::time::sleep(self.delay).await;
+        let drained = self.drain(began).await;
+        self.stop().await;
+        drained
+    }
+
+    fn say_draining(&self, reason: &str) {
         let (requests, connections) = self.plane.running();
         let event = Event::Draining { reason, connections: connections as u64, requests: requests as u64 };
         self.handle.events.emit(&event);
-        tokio::time::sleep(self.delay).await;
+    }
+
+    async fn drain(&self, began: std::time::Instant) -> bool {
         self.plane.drain();
         let drained = self.plane.drained(self.drain_within).await;
         let cut_short = if drained { 0 } else { self.plane.running().0 };
         let duration_ms = began.elapsed().as_millis() as u64;
         self.handle.events.emit(&Event::Drained { duration_ms, cut_short: cut_short as u64 });
-        self.stop().await;
+        drained
+    }
+
+    /// Starts another process, which takes this one's place; see [`crate::handover`]. The process id of the new one;
+    /// this one then has to [`leave`](Self::leave).
+    ///
+    /// # Errors
+    /// Nothing has changed: this process serves on, and the new one is gone.
+    pub async fn hand_over(&mut self, command: Command) -> Result<u32, HandoverError> {
+        let handle = Arc::clone(&self.handle);
+        let handed = self.hand_over_to(command).await;
+        match &handed {
+            Ok(pid) => handle.events.emit(&Event::HandedOver { pid: u64::from(*pid) }),
+            Err(error) => handle.handover_failed(error),
+        }
+        handed
+    }
+
+    async fn hand_over_to(&mut self, command: Command) -> Result<u32, HandoverError> {
+        handover::is_possible()?;
+        let handle = Arc::clone(&self.handle);
+        // What the new process loads and what this one serves should not change places meanwhile.
+        let _no_reload = handle.no_reload().await;
+        let sockets =
+            self.copies().map_err(|error| HandoverError::new(format!("no descriptors: {error}")))?;
+        let successor = Successor::start(command, &sockets).await?;
+        drop(sockets);
+        successor.ready().await?;
+        let held = Held::new(&mut self.server, &self.plane.doors).await;
+        let flush = {
+            let handle = Arc::clone(&handle);
+            move || handle.log.flush(LOG_FLUSH_MAX)
+        };
+        // What it could not write it writes later: the new process appends, too.
+        let _ = tokio::task::spawn_blocking(flush).await;
+        let pid = successor.serve().await?;
+        held.for_good();
+        Ok(pid)
+    }
+
+    /// Copies of all listening sockets.
+    fn copies(&self) -> io::Result<Vec<(String, Vec<OwnedFd>)>> {
+        let doors = self.plane.doors.copies()?.into_iter();
+        let mut all: Vec<_> =
+            doors.map(|(name, sockets)| (name.to_string(), sockets.into_descriptors())).collect();
+        let control = self.handle.checked().control.listen;
+        all.push((format!("{CONTROL} {control}"), vec![self.server.copy()?.into()]));
+        Ok(all)
+    }
+
+    /// Finishes what runs, after another process has taken over. Load balancers are told nothing: for them nothing
+    /// has changed. `true`: everything that ran was finished.
+    pub async fn leave(self) -> bool {
+        let began = monotonic();
+        self.say_draining("hand-over");
+        let drained = self.drain(began).await;
+        self.end().await;
         drained
     }
 
     /// Ends at once; what runs is cut off.
     pub async fn stop(self) {
-        let Self { handle, plane, stop_control, control_task, paths, .. } = self;
-        let joined = tokio::task::spawn_blocking(move || plane.stop()).await;
+        let paths = self.handle.paths();
+        self.end().await;
         for path in paths {
             // Left behind it would only look as if somebody listened; the next start replaces it anyway.
             let _ = std::fs::remove_file(path);
         }
-        stop_control.send_replace(true);
-        let _ = (control_task.await, joined);
+    }
+
+    async fn end(self) {
+        let Self { handle, plane, mut server, .. } = self;
+        let joined = tokio::task::spawn_blocking(move || plane.stop()).await;
+        server.stop().await;
+        // A worker that panicked has said so already.
+        let _ = joined;
         let flush = move || {
             handle.log.flush_and_stop(LOG_FLUSH_MAX);
             // Last, because the log's own end may be an event.
@@ -234,51 +304,40 @@ impl Engine {
     }
 }
 
-async fn wait_for(mut stopped: watch::Receiver<bool>) {
-    // An error means that the engine itself is gone, which is a reason to stop as well.
-    let _ = stopped.wait_for(|s| *s).await;
+/// Nobody is accepted for as long as this lives; then everybody is again, unless it was for good.
+struct Held<'a> {
+    server: &'a mut ControlServer,
+    doors: &'a Doors,
+    for_good: bool,
+}
+
+impl<'a> Held<'a> {
+    async fn new(server: &'a mut ControlServer, doors: &'a Doors) -> Self {
+        doors.hold(true);
+        // Before anything is awaited, so that an end in between opens again.
+        let held = Self { server, doors, for_good: false };
+        held.server.stop().await;
+        held
+    }
+
+    fn for_good(mut self) {
+        self.for_good = true;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if !self.for_good {
+            self.doors.hold(false);
+            // Without descriptors it stays silent; the data plane goes on all the same.
+            let _ = self.server.start();
+        }
+    }
 }
 
 /// One worker per core that this process may use, cgroup limits included.
 fn available_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-async fn bind_control(checked: &Checked) -> Result<tokio::net::TcpListener, StartError> {
-    let control = &checked.control;
-    let (address, key) = (control.listen, "control.listen");
-    let config = ControlConfig { listen: address, token_file: control.token_file.clone() };
-    let bound = mainstay_control::bind(&config).await;
-    bound.map_err(|error| StartError::Bind { address: address.to_string(), key, error })
-}
-
-/// Bound sockets by listener's name, and where they came to listen.
-struct Bound {
-    listeners: Vec<(Arc<str>, Sockets)>,
-    addresses: Vec<SocketAddr>,
-    paths: Vec<PathBuf>,
-}
-
-fn bind_all(checked: &Checked, workers: usize) -> Result<Bound, StartError> {
-    let mut bound = Bound { listeners: Vec::new(), addresses: Vec::new(), paths: Vec::new() };
-    for listener in &checked.server.listen {
-        let failed =
-            |error| StartError::Bind { address: listener.address.to_string(), key: "server.listen", error };
-        let sockets = match &listener.address {
-            ListenAddress::Tcp(address) => {
-                let (address, sockets) = Sockets::tcp(*address, workers).map_err(failed)?;
-                bound.addresses.push(address);
-                sockets
-            }
-            ListenAddress::Unix(path) => {
-                let sockets = Sockets::unix(path).map_err(failed)?;
-                bound.paths.push(path.clone());
-                sockets
-            }
-        };
-        bound.listeners.push((Arc::from(listener.address.to_string()), sockets));
-    }
-    Ok(bound)
 }
 
 /// The access log's output as telemetry knows it.
@@ -334,8 +393,9 @@ pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<mainsta
         (None, None) => return Err(outcome.problems),
     };
     let locals = Locals::default();
+    let (events, inherited) = (Output::Stderr, Inherited::default());
     let start =
-        Start { checked, published, loader: Some(loader), clock, events: Output::Stderr, fell_back, locals };
+        Start { checked, published, loader: Some(loader), clock, events, fell_back, locals, inherited };
     Ok(Loaded { start, problems: outcome.problems })
 }
 

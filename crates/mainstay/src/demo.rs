@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::compose::{Engine, Start, StartError};
+use crate::handover::Inherited;
 use crate::lower::Locals;
 use crate::reload::Loader;
 
@@ -150,6 +151,7 @@ async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoE
             events: Output::Stderr,
             fell_back: None,
             locals: Locals::default(),
+            inherited: Inherited::default(),
         };
         match Engine::start(start).await {
             Err(StartError::Bind { .. }) if starts < STARTS_MAX => {}

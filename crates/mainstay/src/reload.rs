@@ -3,20 +3,22 @@
 //! A reload is compiled beside the data plane and swapped in with one store; running requests keep their
 //! snapshot. Anything that does not load, or that a running process cannot change, leaves the old one serving.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mainstay_config::checked::Checked;
+use mainstay_config::checked::{Checked, ListenAddress, Listener};
 use mainstay_config::{Options, Outcome, Problem, Published};
 use mainstay_core::clock::UnixMs;
 use mainstay_core::port::{self, Json, Loaded, PortFuture, Readiness, ReloadRefused};
+use mainstay_proxy::accept::door::{Doors, Gate};
 use mainstay_proxy::forward::resolve;
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Registry};
 
+use crate::handover::{HandoverError, Inherited};
 use crate::lower::{Locals, Surroundings};
-use crate::{compose, last_good, lower, report};
+use crate::{compose, last_good, listen, lower, report};
 
 /// Where a configuration is loaded from, and how.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ pub struct Handle {
     pub log: LogWriter,
     registry: Arc<Registry>,
     recent: Arc<Recent>,
+    doors: Arc<Doors>,
     loader: Option<Loader>,
     locals: Locals,
     state: Mutex<State>,
@@ -58,6 +61,8 @@ pub struct Handle {
     reloads_refused: Counter,
     /// Loads of changed certificate files.
     pub(crate) certificates: Results,
+    /// Hand-overs that came to nothing.
+    handovers_failed: Counter,
 }
 
 /// One counter for each way something can end.
@@ -88,6 +93,7 @@ impl Handle {
         events: EventLog,
         log: LogWriter,
         recent: Arc<Recent>,
+        doors: Arc<Doors>,
         shared: Arc<EngineShared>,
     ) -> Arc<Self> {
         let Origin { checked, mut published, loader, locals } = origin;
@@ -99,7 +105,10 @@ impl Handle {
             let help = "Loads of certificate files that had changed.";
             registry.counter("mainstay_certificate_loads_total", help, &[("result", result)])
         };
+        let help = "Hand-overs to a new process that came to nothing; this one serves on.";
+        let handovers_failed = registry.counter("mainstay_handovers_failed_total", help, &[]);
         let handle = Arc::new(Self {
+            handovers_failed,
             reloads_ok: reloads("ok"),
             reloads_refused: reloads("refused"),
             certificates: Results { loaded: certificates("loaded"), refused: certificates("refused") },
@@ -109,6 +118,7 @@ impl Handle {
             log,
             registry,
             recent,
+            doors,
             loader,
             locals,
             state: Mutex::new(State { checked: Arc::new(checked), published, generation: 1 }),
@@ -133,6 +143,26 @@ impl Handle {
     /// The configuration that serves.
     pub fn checked(&self) -> Arc<Checked> {
         Arc::clone(&self.state().checked)
+    }
+
+    /// The unix sockets that the data plane listens on.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let path = |listener: &Listener| match &listener.address {
+            ListenAddress::Unix(path) => Some(path.clone()),
+            ListenAddress::Tcp(_) => None,
+        };
+        self.checked().server.listen.iter().filter_map(path).collect()
+    }
+
+    /// Says that another process should have taken over, and has not.
+    pub fn handover_failed(&self, error: &HandoverError) {
+        self.count(self.handovers_failed);
+        self.events.emit(&Event::HandoverFailed { cause: &error.to_string() });
+    }
+
+    /// While this is held, no reload begins.
+    pub(crate) async fn no_reload(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reloading.lock().await
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -196,6 +226,8 @@ impl Handle {
         {
             return Err(vec![defect(&format!("the log output cannot be opened: {error}"))]);
         }
+        let changed = Changed::between(&old, &checked);
+        let opened = self.bring(&changed.added, &loader.path)?;
         let known: Vec<_> = current.upstreams.iter().flat_map(|u| &u.shared.endpoints).collect();
         let fresh: Vec<_> = snapshot
             .upstreams
@@ -206,6 +238,10 @@ impl Handle {
             .collect();
         resolve::start(&fresh, &self.events, &tokio::runtime::Handle::current());
         self.shared.snapshot.store(Arc::new(snapshot));
+        // From here on nothing can fail: who comes in by a new listener meets the new configuration.
+        opened.let_in();
+        self.close(&changed.removed);
+        changed.tell(&self.events);
         {
             let mut state = self.state();
             state.published.merge(&mainstay_config::published_of(&checked));
@@ -214,6 +250,34 @@ impl Handle {
         }
         self.remember();
         Ok(self.loaded_now())
+    }
+
+    /// Binds listeners that are new and brings them to the workers, which do not accept there yet.
+    fn bring(&self, added: &[ListenAddress], path: &Path) -> Result<Brought<'_>, Vec<Problem>> {
+        let refused =
+            |cause: String| vec![Problem::error("bind", &cause).at_file(path).for_key("server.listen")];
+        let mut brought = Brought { doors: &self.doors, names: Vec::new() };
+        for address in added {
+            let bound = listen::bind(address, self.shared.workers.len(), &mut Inherited::default())
+                .map_err(|error| refused(error.to_string()))?;
+            let opened = self.doors.open(Arc::clone(&bound.name), bound.sockets, Gate::Held);
+            tokio::runtime::Handle::current()
+                .block_on(opened)
+                .map_err(|error| refused(format!("cannot listen on {address}: {error}")))?;
+            brought.names.push(bound.name);
+        }
+        Ok(brought)
+    }
+
+    /// Accepts no more there. Who has come in that way is served on.
+    fn close(&self, removed: &[ListenAddress]) {
+        for address in removed {
+            self.doors.close(&address.to_string());
+            if let ListenAddress::Unix(path) = address {
+                // Left behind it would only look as if somebody listened.
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     /// Keeps the configuration that serves on disk.
@@ -231,13 +295,63 @@ impl Handle {
     }
 }
 
+/// Listeners that are on the workers and not open. Dropped before they are, they are closed.
+struct Brought<'a> {
+    doors: &'a Doors,
+    names: Vec<Arc<str>>,
+}
+
+impl Brought<'_> {
+    fn let_in(mut self) {
+        for name in self.names.drain(..) {
+            self.doors.release(&name);
+        }
+    }
+}
+
+impl Drop for Brought<'_> {
+    fn drop(&mut self) {
+        for name in &self.names {
+            self.doors.close(name);
+        }
+    }
+}
+
+/// Listeners by which two configurations differ. What one of them speaks is no difference: that is looked up for each
+/// connection.
+struct Changed {
+    added: Vec<ListenAddress>,
+    removed: Vec<ListenAddress>,
+}
+
+impl Changed {
+    fn between(old: &Checked, new: &Checked) -> Self {
+        let only = |these: &[Listener], those: &[Listener]| {
+            let addresses = these.iter().map(|listener| &listener.address);
+            addresses.filter(|a| those.iter().all(|other| other.address != **a)).cloned().collect()
+        };
+        let (old, new) = (&old.server.listen, &new.server.listen);
+        Self { added: only(new, old), removed: only(old, new) }
+    }
+
+    fn tell(&self, events: &EventLog) {
+        let list = |addresses: &[ListenAddress]| {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        if !self.added.is_empty() || !self.removed.is_empty() {
+            events
+                .emit(&Event::ListenersChanged { added: &list(&self.added), removed: &list(&self.removed) });
+        }
+    }
+}
+
 fn defect(message: &str) -> Problem {
     Problem::error("internal", message)
 }
 
 /// What a running process cannot change. Refused rather than ignored: a key that silently does nothing until the
 /// next restart is worse than one that says so.
-fn fixed_keys(old: &Checked, new: &Checked, path: &std::path::Path) -> Vec<Problem> {
+fn fixed_keys(old: &Checked, new: &Checked, path: &Path) -> Vec<Problem> {
     let mut changed = Vec::new();
     let mut look = |same: bool, key: &'static str| {
         if !same {
@@ -245,7 +359,6 @@ fn fixed_keys(old: &Checked, new: &Checked, path: &std::path::Path) -> Vec<Probl
             changed.push(Problem::error("restart_needed", &message).at_file(path).for_key(key));
         }
     };
-    look(old.server.listen == new.server.listen, "server.listen");
     look(old.server.workers == new.server.workers, "server.workers");
     look(old.control.listen == new.control.listen, "control.listen");
     look(old.control.tls == new.control.tls, "control.tls");

@@ -52,7 +52,7 @@ enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the engine until SIGTERM or SIGINT; SIGHUP reloads and reopens the log file.
+    /// Run the engine until SIGTERM or SIGINT; SIGHUP reloads and reopens the log file, SIGUSR2 hands over to a new process.
     Run,
     /// Start a payments service and the engine in front of it, to try things out.
     Demo {

@@ -1,18 +1,32 @@
 //! `run` and `demo`: an engine with signals around it.
 
+use std::ffi::OsString;
 use std::future::Future;
+use std::path::PathBuf;
+use std::{io, process};
 
 use mainstay_core::clock::Clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, NO, complain, say};
-use crate::compose::{Engine, load_for_start};
+use crate::compose::{Engine, Start, load_for_start};
 use crate::demo::Demo;
+use crate::handover::systemd::{self, State};
+use crate::handover::{HandoverError, Inherited};
 
 /// Runs the engine until it is told to end.
 pub(super) fn run(common: &Common) -> u8 {
+    // Looked at now: once another release lies at this path, the system knows the path no longer.
+    let program = Program::of_this_process();
     on_control_runtime(async {
         let Some(mut signals) = Signals::install() else { return NO };
+        let inherited = match Inherited::from_start().await {
+            Ok(inherited) => inherited,
+            Err(error) => {
+                complain(&format!("mainstay: {error}\n"));
+                return NO;
+            }
+        };
         let loaded = match load_for_start(common.config.clone(), Clock::System) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -23,8 +37,13 @@ pub(super) fn run(common: &Common) -> u8 {
         if !loaded.problems.is_empty() {
             complain(&mainstay_config::render_text(&loaded.problems));
         }
+        if inherited.is_succession() && loaded.start.fell_back.is_some() {
+            complain("mainstay: this configuration does not take over from an engine that serves\n");
+            return NO;
+        }
         let token_file = loaded.start.checked.control.token_file.clone();
-        let engine = match Engine::start(loaded.start).await {
+        let start = Start { inherited, ..loaded.start };
+        let mut engine = match Engine::start(start).await {
             Ok(engine) => engine,
             Err(error) => {
                 complain(&format!("mainstay: {}: {error}\n", common.config.display()));
@@ -34,9 +53,36 @@ pub(super) fn run(common: &Common) -> u8 {
         if engine.token_created {
             complain(&format!("mainstay: the admin token is in {}\n", token_file.display()));
         }
-        let reason = signals.wait(&engine).await;
-        signals.finish(engine.shut_down(reason)).await
+        systemd::tell(State::Ready);
+        match signals.wait(&mut engine, program.as_ref()).await {
+            End::Told(reason) => {
+                systemd::tell(State::Stopping);
+                signals.finish(engine.shut_down(reason)).await
+            }
+            End::HandedOver(pid) => {
+                systemd::tell(State::Successor(pid));
+                signals.finish(engine.leave()).await
+            }
+        }
     })
+}
+
+/// What a new process is started with: what this one was started with.
+struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    fn of_this_process() -> io::Result<Self> {
+        Ok(Self { path: std::env::current_exe()?, arguments: std::env::args_os().skip(1).collect() })
+    }
+
+    fn command(&self) -> process::Command {
+        let mut command = process::Command::new(&self.path);
+        command.args(&self.arguments);
+        command
+    }
 }
 
 /// Runs the demo until it is told to end.
@@ -44,9 +90,10 @@ pub(super) fn demo(traffic: bool) -> u8 {
     on_control_runtime(async move {
         let Some(mut signals) = Signals::install() else { return NO };
         match Demo::start(traffic).await {
-            Ok((mut demo, engine)) => {
+            Ok((mut demo, mut engine)) => {
                 say(&demo.introduction(&engine));
-                let reason = signals.wait(&engine).await;
+                let no_program = io::Error::other("the demo is not handed over; it is started again");
+                let End::Told(reason) = signals.wait(&mut engine, Err(&no_program)).await else { return NO };
                 // First those who ask, then the engine, then those who answer: so nobody is left without an answer.
                 let ending = async {
                     say(&demo.stop_traffic().await);
@@ -87,15 +134,25 @@ struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    replace: Signal,
+}
+
+/// Why an engine stops serving.
+enum End {
+    /// It was told to.
+    Told(&'static str),
+    /// A process with this id serves in its place.
+    HandedOver(u32),
 }
 
 impl Signals {
     fn install() -> Option<Self> {
-        let install = || -> std::io::Result<Self> {
+        let install = || -> io::Result<Self> {
             Ok(Self {
                 hangup: signal(SignalKind::hangup())?,
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
+                replace: signal(SignalKind::user_defined2())?,
             })
         };
         install()
@@ -103,14 +160,38 @@ impl Signals {
             .ok()
     }
 
-    /// Reloads on SIGHUP, until SIGTERM or SIGINT says that it is time to end.
-    async fn wait(&mut self, engine: &Engine) -> &'static str {
+    /// Reloads on SIGHUP and hands over on SIGUSR2, until it is time to end.
+    async fn wait(&mut self, engine: &mut Engine, program: Result<&Program, &io::Error>) -> End {
         loop {
-            tokio::select! {
-                _ = self.hangup.recv() => reload(engine).await,
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
+            let end = tokio::select! {
+                _ = self.hangup.recv() => {
+                    reload(engine).await;
+                    None
+                }
+                _ = self.replace.recv() => self.hand_over(engine, program).await,
+                _ = self.terminate.recv() => Some(End::Told("SIGTERM")),
+                _ = self.interrupt.recv() => Some(End::Told("SIGINT")),
+            };
+            if let Some(end) = end {
+                return end;
             }
+        }
+    }
+
+    /// `None`: it came to nothing, and has been reported.
+    async fn hand_over(&mut self, engine: &mut Engine, program: Result<&Program, &io::Error>) -> Option<End> {
+        let program = match program {
+            Ok(program) => program,
+            Err(error) => {
+                engine.handle.handover_failed(&HandoverError::new(error.to_string()));
+                return None;
+            }
+        };
+        // Told to end meanwhile, the new process is ended with the attempt.
+        tokio::select! {
+            handed = engine.hand_over(program.command()) => handed.ok().map(End::HandedOver),
+            _ = self.terminate.recv() => Some(End::Told("SIGTERM")),
+            _ = self.interrupt.recv() => Some(End::Told("SIGINT")),
         }
     }
 
@@ -125,8 +206,10 @@ impl Signals {
 }
 
 async fn reload(engine: &Engine) {
+    systemd::tell(State::Reloading);
     engine.handle.log.reopen();
     if let Err(problems) = engine.handle.reload_now().await {
         complain(&mainstay_config::render_text(&problems));
     }
+    systemd::tell(State::Ready);
 }

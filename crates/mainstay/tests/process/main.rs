@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod documents;
 mod examples;
+mod handover;
 mod lifecycle;
 mod lists;
 mod promtool;

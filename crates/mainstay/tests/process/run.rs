@@ -160,6 +160,17 @@ impl Process {
         self.child.wait().unwrap().code().expect("an exit code, not a signal")
     }
 
+    /// The exit code, once the process has ended by itself, whoever else goes on writing to its outputs.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> i32 {
+        let mut ended = None;
+        until(|| {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.and_then(|status| status.code()).expect("an exit code, not a signal")
+    }
+
     pub(crate) fn out(&self) -> String {
         self.out.text()
     }
@@ -218,9 +229,14 @@ impl Engine {
 
     #[track_caller]
     pub(crate) fn start_in(folder: tempfile::TempDir) -> Self {
-        let process = Process::start(mainstay(folder.path()).args(["run", "-c", "mainstay.yaml"]));
+        Self::started(Process::start(mainstay(folder.path()).args(["run", "-c", "mainstay.yaml"])), folder)
+    }
+
+    /// One that was started in its folder by other means. Of several listeners the first one is asked.
+    #[track_caller]
+    pub(crate) fn started(process: Process, folder: tempfile::TempDir) -> Self {
         let started = process.event("started", 1);
-        let address = |key: &str| started[key].as_str().unwrap().parse().unwrap();
+        let address = |key: &str| started[key].as_str().unwrap().split(' ').next().unwrap().parse().unwrap();
         Self { address: address("listen"), control: address("control"), process, folder }
     }
 

@@ -53,13 +53,13 @@ impl Doors {
         Self { shared, open: Mutex::default() }
     }
 
-    /// Accepts on these sockets; when it returns, each worker does.
+    /// Brings sockets to the workers. When it returns, each has what it needs to accept as soon as the gate opens.
     ///
     /// # Errors
     /// A worker cannot. Nothing accepts then.
-    pub async fn open(&self, name: Arc<str>, sockets: Sockets) -> io::Result<()> {
+    pub async fn open(&self, name: Arc<str>, sockets: Sockets, at: Gate) -> io::Result<()> {
         let kept = sockets.try_clone()?;
-        let gate = watch::Sender::new(Gate::Open);
+        let gate = watch::Sender::new(at);
         let mut waiting = Vec::new();
         // Another process may have had another number of workers: some get more than one, or none, and who has most
         // passes connections on.
@@ -86,6 +86,13 @@ impl Doors {
             }
             goes_on
         });
+    }
+
+    /// Opens one that was brought to the workers closed.
+    pub fn release(&self, name: &str) {
+        for door in self.doors().iter().filter(|door| *door.name == *name) {
+            door.gate.send_replace(Gate::Open);
+        }
     }
 
     /// Accepts no more.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use mainstay_telemetry::Event;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
@@ -42,7 +43,7 @@ pub(crate) async fn run(
             // Who is held stays in the kernel's queue, for this process or for another one.
             at = other_than(&mut gate, Gate::Open) => {
                 if at == Gate::Closed || other_than(&mut gate, Gate::Held).await == Gate::Closed {
-                    return;
+                    return take_last(&worker, &listener, &name);
                 }
                 continue;
             }
@@ -55,6 +56,13 @@ pub(crate) async fn run(
             }
             Err(error) => failed(&worker, &listener, &name, &mut reserve, &error).await,
         }
+    }
+}
+
+/// Who waits in the queue when the door closes would be reset with it.
+fn take_last(worker: &Rc<Worker>, listener: &Listening, name: &Arc<str>) {
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        serve(worker, stream, peer, name);
     }
 }
 

@@ -254,6 +254,23 @@ events! {
         /// Requests that were cut off.
         cut_short: u64,
     }
+    /// A reload has changed where the engine listens.
+    ListenersChanged "listeners_changed" Info "The engine listens on other addresses than before." {
+        /// New ones, with a space in between.
+        added: &'a str,
+        /// Those that are no more.
+        removed: &'a str,
+    }
+    /// Another process has taken over.
+    HandedOver "handed_over" Info "Another process serves from now on; this one finishes what runs." {
+        /// The new process.
+        pid: u64,
+    }
+    /// Another process should have taken over, and has not.
+    HandoverFailed "handover_failed" Error "The engine was not handed over to a new process; it serves on as before." {
+        /// What went wrong, and what to do.
+        cause: &'a str,
+    }
     /// The access log begins to drop lines.
     LogDropping "log_dropping" Warn "The access log's output does not keep up; lines are dropped." {
         /// The output.

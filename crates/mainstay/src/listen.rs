@@ -1,0 +1,111 @@
+//! Where the engine listens: sockets are taken over from who had them before, or bound; and the control listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mainstay_config::checked::{Checked, ListenAddress};
+use mainstay_control::ControlConfig;
+use mainstay_control::token::Token;
+use mainstay_proxy::accept::socket::Sockets;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::compose::StartError;
+use crate::handover::Inherited;
+use crate::reload::{ControlSide, Handle};
+
+/// A listener of the data plane whose sockets are there.
+pub(crate) struct Bound {
+    pub(crate) name: Arc<str>,
+    pub(crate) sockets: Sockets,
+    /// With the port that the kernel chose; none for a path.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+/// A listener's sockets: what was inherited for it, else bound now.
+pub(crate) fn bind(
+    address: &ListenAddress,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Bound, StartError> {
+    let failed = |error| StartError::Bind { address: address.to_string(), key: "server.listen", error };
+    let taken = inherited.take(address).map_err(failed)?;
+    let sockets = match (taken, address) {
+        (Some(sockets), _) => sockets,
+        (None, ListenAddress::Tcp(address)) => Sockets::tcp(*address, workers).map_err(failed)?.1,
+        (None, ListenAddress::Unix(path)) => Sockets::unix(path).map_err(failed)?,
+    };
+    Ok(Bound { name: address.to_string().into(), address: sockets.address(), sockets })
+}
+
+/// The control listener's socket: what was inherited for it, else bound now.
+pub(crate) async fn bind_control(
+    checked: &Checked,
+    inherited: &mut Inherited,
+) -> Result<std::net::TcpListener, StartError> {
+    let address = checked.control.listen;
+    let failed = |error| StartError::Bind { address: address.to_string(), key: "control.listen", error };
+    if let Some(socket) = inherited.take_control(address).map_err(failed)? {
+        return Ok(socket);
+    }
+    let config = ControlConfig { listen: address, token_file: checked.control.token_file.clone() };
+    mainstay_control::bind(&config).await.and_then(tokio::net::TcpListener::into_std).map_err(failed)
+}
+
+/// The control listener while it serves. Its socket is kept, so that it can be handed on or served again.
+pub(crate) struct ControlServer {
+    socket: std::net::TcpListener,
+    token: Token,
+    handle: Arc<Handle>,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl ControlServer {
+    /// Not serving yet.
+    pub(crate) fn new(socket: std::net::TcpListener, token: Token, handle: Arc<Handle>) -> Self {
+        Self { socket, token, handle, running: None }
+    }
+
+    /// Serves.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.socket.try_clone()?)?;
+        let (stop, mut stopped) = watch::channel(false);
+        let engine = Arc::new(ControlSide(Arc::clone(&self.handle)));
+        let events = self.handle.events.clone();
+        let token = self.token.clone();
+        let task = tokio::spawn(async move {
+            let stopped = async move {
+                // An error means that the engine itself is gone, which is a reason to stop as well.
+                let _ = stopped.wait_for(|s| *s).await;
+            };
+            mainstay_control::serve(listener, token, engine, events, stopped).await
+        });
+        self.running = Some(Running { stop, task });
+        Ok(())
+    }
+
+    /// Accepts no more, and ends once what runs has been answered.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(Running { stop, task }) = self.running.take() {
+            stop.send_replace(true);
+            // What panics there has been reported there.
+            let _ = task.await;
+        }
+    }
+
+    /// The socket once more.
+    pub(crate) fn copy(&self) -> io::Result<std::net::TcpListener> {
+        self.socket.try_clone()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}

@@ -1,0 +1,362 @@
+//! A new process in the place of the old one, and sockets that a service manager brings.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::run::{
+    Engine, GUARD, Held, Payments, Process, answer, ask, connect, folder_with, forward_to, get, mainstay,
+    until,
+};
+
+/// An engine whose program lies in its own folder, where another release can be put in its place.
+fn replaceable(configuration: &str) -> Engine {
+    let folder = folder_with(configuration);
+    let program = folder.path().join("engine");
+    let built = Path::new(env!("CARGO_BIN_EXE_mainstay"));
+    if fs::hard_link(built, &program).is_err() {
+        fs::copy(built, &program).unwrap();
+    }
+    let mut command = Command::new(program);
+    let process = Process::start(command.current_dir(folder.path()).stdin(Stdio::null()).args([
+        "run",
+        "-c",
+        "mainstay.yaml",
+    ]));
+    Engine::started(process, folder)
+}
+
+/// Puts a script in the place of the program.
+fn replace_by(engine: &Engine, script: &str) {
+    let new = engine.path("new");
+    fs::write(&new, script).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(new, engine.path("engine")).unwrap();
+}
+
+/// A process that another one has started. Dropping it ends it.
+struct Successor(Pid);
+
+impl Successor {
+    fn of(process: &Process, nth: usize) -> Self {
+        let pid = process.event("handed_over", nth)["pid"].as_i64().unwrap();
+        Self(Pid::from_raw(pid.try_into().unwrap()).unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.0, signal).unwrap();
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// Clients that keep asking, some on one connection for as long as it lasts, some on a new one each time.
+struct Clients {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Clients {
+    fn start(address: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicUsize::new(0));
+        let client = |keeps: bool| {
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                let mut kept: Option<TcpStream> = None;
+                while !stop.load(Ordering::Relaxed) {
+                    let mut stream = kept.take().unwrap_or_else(|| connect(address));
+                    kept = one(&mut stream, keeps).then_some(stream);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let threads = [true, true, false, false].map(client).into();
+        Self { stop, answered, threads }
+    }
+
+    /// Waits until so many more have been answered.
+    fn some_more(&self) {
+        let before = self.answered.load(Ordering::Relaxed);
+        until(|| self.answered.load(Ordering::Relaxed) > before + 50);
+    }
+
+    /// Each of them was answered, every time.
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("a client without an answer");
+        }
+    }
+}
+
+/// One request; `true`: the connection may be used again.
+fn one(stream: &mut TcpStream, keep: bool) -> bool {
+    let close = if keep { "" } else { "Connection: close\r\n" };
+    write!(stream, "GET /v1/payments/pay_none HTTP/1.1\r\nHost: a\r\n{close}\r\n").unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "cut off after {:?}", String::from_utf8_lossy(&head));
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()).unwrap();
+    stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+    !head.contains("\r\nconnection: close\r\n")
+}
+
+#[test]
+fn a_new_process_takes_over_and_no_client_notices() {
+    let payments = Payments::start();
+    let mut engine = replaceable(&forward_to(payments.address));
+    let clients = Clients::start(engine.address);
+    clients.some_more();
+    engine.process.signal(Signal::USR2);
+    let mut now = Successor::of(&engine.process, 1);
+    assert_eq!(engine.process.ended(), 0, "{}", engine.process.err());
+    for nth in 2..=4 {
+        clients.some_more();
+        // The new process answers on the control listener, and is handed over in its turn.
+        assert_eq!(get(engine.control, "/readyz").status, 200);
+        now.signal(Signal::USR2);
+        let next = Successor::of(&engine.process, nth);
+        until(|| test_kill_process(now.0).is_err());
+        now = next;
+    }
+    clients.some_more();
+    clients.stop();
+    assert_eq!(engine.ask(&["reload"]).code, 0);
+}
+
+#[test]
+fn what_runs_is_finished_by_the_old_process() {
+    let held = Held::start();
+    let mut engine = replaceable(&forward_to(held.address));
+    let mut client = connect(engine.address);
+    client.write_all(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+    held.arrived();
+    engine.process.signal(Signal::USR2);
+    let _new = Successor::of(&engine.process, 1);
+    assert_eq!(engine.process.event("draining", 1)["reason"], "hand-over");
+    held.release();
+    let answer = answer(&mut client);
+    assert_eq!((answer.status, &*answer.body), (201, "done"), "{answer:?}");
+    assert!(answer.head.contains("connection: close"), "{answer:?}");
+    assert_eq!(engine.process.ended(), 0, "{}", engine.process.err());
+}
+
+/// Says all that a new process says, and ends when it should accept.
+const ENDS_WHEN_IT_SHOULD_SERVE: &str = r#"#!/usr/bin/env python3
+import os, socket
+line = socket.socket(fileno=os.dup(0))
+while b'"all"' not in line.recv(4096):
+    pass
+line.send(b'{"say":"ready"}')
+assert b'"yours"' in line.recv(4096)
+"#;
+
+#[test]
+fn a_new_process_that_does_not_get_there_changes_nothing() {
+    let payments = Payments::start();
+    let mut engine = replaceable(&forward_to(payments.address));
+    let clients = Clients::start(engine.address);
+    let mut failed = 0;
+    let mut fails = |engine: &Engine, because: &str| {
+        failed += 1;
+        engine.process.signal(Signal::USR2);
+        let event = engine.process.event("handover_failed", failed);
+        assert!(event["cause"].as_str().unwrap().contains(because), "{event}");
+        clients.some_more();
+        assert_eq!(get(engine.control, "/readyz").status, 200);
+        let counted = format!("mainstay_handovers_failed_total {failed}");
+        assert!(engine.control("/metrics").body.contains(&counted), "{counted}");
+    };
+    // A configuration that does not load is not replaced by the last good one: that is what serves already.
+    let good = engine.configuration();
+    engine.configure(&good.replace("workers", "wrokers"));
+    fails(&engine, "it has ended; standard error says why");
+    assert!(engine.process.err().contains("wrokers"), "{}", engine.process.err());
+    engine.configure(&good);
+    replace_by(&engine, "#!/bin/sh\nexit 3\n");
+    fails(&engine, "it has ended");
+    replace_by(&engine, ENDS_WHEN_IT_SHOULD_SERVE);
+    fails(&engine, "it has ended");
+    replace_by(&engine, "#!/usr/bin/env python3\nimport socket\nsocket.socket(fileno=0).send(b'hello')\n");
+    fails(&engine, "another release");
+    fs::remove_file(engine.path("engine")).unwrap();
+    fails(&engine, "does not start");
+    clients.stop();
+    engine.process.signal(Signal::TERM);
+    assert_eq!(engine.process.code(), 0, "{}", engine.process.err());
+}
+
+#[test]
+fn told_to_end_while_a_new_process_loads_both_end() {
+    let payments = Payments::start();
+    let mut engine = replaceable(&forward_to(payments.address));
+    replace_by(&engine, "#!/bin/sh\necho $$ > child\nexec sleep 1000\n");
+    engine.process.signal(Signal::USR2);
+    let child = engine.path("child");
+    until(|| fs::read_to_string(&child).is_ok_and(|text| text.ends_with('\n')));
+    let child = fs::read_to_string(child).unwrap().trim().parse().unwrap();
+    engine.process.signal(Signal::TERM);
+    assert_eq!(engine.process.code(), 0, "{}", engine.process.err());
+    assert!(test_kill_process(Pid::from_raw(child).unwrap()).is_err(), "the new process goes on");
+}
+
+#[test]
+fn a_unix_socket_stays_where_it_is() {
+    let payments = Payments::start();
+    let configuration = forward_to(payments.address)
+        .replace("listen: 127.0.0.1:0\n  workers", "listen: [127.0.0.1:0, \"unix:in.sock\"]\n  workers");
+    let mut engine = replaceable(&configuration);
+    let path = engine.path("in.sock");
+    let asks = |path: &PathBuf| {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(GUARD)).unwrap();
+        stream
+            .write_all(b"GET /v1/payments/pay_none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    };
+    asks(&path);
+    engine.process.signal(Signal::USR2);
+    let new = Successor::of(&engine.process, 1);
+    assert_eq!(engine.process.ended(), 0, "{}", engine.process.err());
+    asks(&path);
+    new.signal(Signal::TERM);
+    until(|| !path.exists());
+}
+
+/// The socket of a service manager, and what it was told.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(GUARD)).unwrap();
+        Self(socket)
+    }
+
+    fn told(&self) -> String {
+        let mut text = [0; 256];
+        let length = self.0.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).trim_end().to_owned()
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_how_things_stand() {
+    let payments = Payments::start();
+    let folder = folder_with(&forward_to(payments.address));
+    let manager = Manager::at(&folder.path().join("notify"));
+    let mut command = mainstay(folder.path());
+    command.env("NOTIFY_SOCKET", folder.path().join("notify")).env("INVOCATION_ID", "1");
+    let process = Process::start(command.args(["run", "-c", "mainstay.yaml"]));
+    let mut engine = Engine::started(process, folder);
+    assert_eq!(manager.told(), "READY=1");
+    engine.process.signal(Signal::HUP);
+    assert!(manager.told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(manager.told(), "READY=1");
+    engine.process.signal(Signal::USR2);
+    let new = Successor::of(&engine.process, 1);
+    // The manager must not take the end of its main process for the end of the service: it learns of another one first.
+    let mut told = [manager.told(), manager.told()];
+    told.sort();
+    assert_eq!(told, [format!("MAINPID={}", new.0.as_raw_pid()), "READY=1".to_owned()]);
+    assert_eq!(engine.process.ended(), 0, "{}", engine.process.err());
+    new.signal(Signal::TERM);
+    assert_eq!(manager.told(), "STOPPING=1");
+}
+
+#[test]
+fn a_manager_that_would_take_it_for_the_end_is_a_reason_to_refuse() {
+    let folder = folder_with(&forward_to(SocketAddr::from(([127, 0, 0, 1], 9))));
+    let mut command = mainstay(folder.path());
+    command.env("INVOCATION_ID", "1").env_remove("NOTIFY_SOCKET");
+    let engine = Engine::started(Process::start(command.args(["run", "-c", "mainstay.yaml"])), folder);
+    engine.process.signal(Signal::USR2);
+    let failed = engine.process.event("handover_failed", 1);
+    assert!(failed["cause"].as_str().unwrap().contains("Type=notify"), "{failed}");
+    assert_eq!(engine.control("/readyz").status, 200);
+    engine.stop();
+}
+
+/// Starts a program with a socket as `sd_listen_fds(3)` says: as descriptor 3.
+const ACTIVATE: &str = r"
+import fcntl, os, sys
+given = fcntl.fcntl(0, fcntl.F_DUPFD, 10)
+os.dup2(given, 3, inheritable=True)
+os.environ['LISTEN_FDS'] = '1'
+os.environ['LISTEN_PID'] = str(os.getpid())
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+fn activated(folder: tempfile::TempDir, socket: TcpListener) -> (Process, tempfile::TempDir) {
+    let mut command = Command::new("python3");
+    command.args(["-c", ACTIVATE, env!("CARGO_BIN_EXE_mainstay"), "run", "-c", "mainstay.yaml"]);
+    command.current_dir(folder.path()).stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
+    (Process::start(&mut command), folder)
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_served_and_not_bound_again() {
+    let payments = Payments::start();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    // Whoever connects before the engine is there waits.
+    let mut early = connect(address);
+    early.write_all(b"GET /v1/payments/pay_none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let configuration =
+        forward_to(payments.address).replace("127.0.0.1:0\n  workers", &format!("{address}\n  workers"));
+    let (process, folder) = activated(folder_with(&configuration), socket);
+    assert_eq!(answer(&mut early).status, 404);
+    let mut engine = Engine::started(process, folder);
+    assert_eq!(engine.get("/v1/payments/pay_none").status, 404);
+    // They are handed on like any other.
+    let clients = Clients::start(address);
+    engine.process.signal(Signal::USR2);
+    let _new = Successor::of(&engine.process, 1);
+    assert_eq!(engine.process.ended(), 0, "{}", engine.process.err());
+    clients.some_more();
+    clients.stop();
+}
+
+#[test]
+fn a_socket_that_nobody_would_serve_is_refused() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let folder = folder_with(&forward_to(SocketAddr::from(([127, 0, 0, 1], 9))));
+    let (mut process, _folder) = activated(folder, socket);
+    assert_eq!(process.code(), 1);
+    let says = format!("handed over {address}, which neither server.listen nor control.listen names");
+    assert!(process.err().contains(&says), "{}", process.err());
+}
+
+#[test]
+fn the_mark_of_a_hand_over_alone_is_an_error() {
+    let folder = folder_with(&forward_to(SocketAddr::from(([127, 0, 0, 1], 9))));
+    let mut process = Process::start(mainstay(folder.path()).env("MAINSTAY_HANDOVER", "1").args(["run"]));
+    assert_eq!(process.code(), 1);
+    assert!(process.err().contains("MAINSTAY_HANDOVER is set"), "{}", process.err());
+    // Other commands do not look at it.
+    assert_eq!(ask(folder.path(), &["check", "mainstay.yaml"]).code, 0);
+}
