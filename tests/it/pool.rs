@@ -244,12 +244,15 @@ async fn a_stream_that_ends_makes_room_for_who_waits() {
     let mut late = Frames::connect(setup.address(), &[]).await;
     late.send(&get(1, "/v1/x")).await;
     setup.until_metric(WAITING, 1.0).await;
+    setup.until_metric(IN_USE, 1.0).await;
     release.add_permits(1);
     let arrived = tokio::time::timeout(GUARD, arrived.recv()).await.expect("who waits has a turn");
     assert_eq!(arrived, Some(0), "on the connection there is");
     release.add_permits(STREAMS as usize);
     assert_eq!(late.ended(1).await, Ended::Answered(true, "ok".into()));
     setup.until_metric(WAITING, 0.0).await;
+    setup.until_metric(IN_USE, 0.0).await;
+    setup.until_metric(IDLE, 1.0).await;
     setup.engine.stop().await;
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::connect::ConnectError;
-use super::endpoint::EndpointSettings;
+use super::endpoint::{EndpointMetrics, EndpointShared};
 use super::h1::{ExchangeError, Reached};
 use super::pool::{Acquired, LocalEndpoint};
 use crate::accept::h2::LocalExec;
@@ -40,11 +40,18 @@ pub struct H2Pool {
     freed: Rc<Notify>,
     /// One connection is opened at a time, so that a burst does not open one for each request.
     opening: Semaphore,
+    /// Connections as the gauges have them: with streams, and without.
+    shown: Cell<(i64, i64)>,
 }
 
 impl Default for H2Pool {
     fn default() -> Self {
-        Self { connections: RefCell::default(), freed: Rc::default(), opening: Semaphore::new(1) }
+        Self {
+            connections: RefCell::default(),
+            freed: Rc::default(),
+            opening: Semaphore::new(1),
+            shown: Cell::default(),
+        }
     }
 }
 
@@ -114,13 +121,27 @@ impl H2Pool {
     }
 
     /// Lets go of every connection; running streams end first.
-    pub fn retire(&self) {
+    pub fn retire(&self, worker: &Worker, metrics: &EndpointMetrics) {
         self.connections.take();
+        self.show(worker, metrics);
+    }
+
+    /// Brings the gauges up to date. A stream costs none of this: they may be behind by the time between two sweeps.
+    fn show(&self, worker: &Worker, metrics: &EndpointMetrics) {
+        let connections = self.connections.borrow();
+        let idle = connections.iter().filter(|c| c.streams.get() == 0).count() as i64;
+        let in_use = connections.len() as i64 - idle;
+        let (shown_in_use, shown_idle) = self.shown.replace((in_use, idle));
+        if (in_use, idle) != (shown_in_use, shown_idle) {
+            worker.cells.gauge_add(metrics.pool_in_use, in_use - shown_in_use);
+            worker.cells.gauge_add(metrics.pool_idle, idle - shown_idle);
+        }
     }
 
     /// Lets go of connections that are idle for too long or too old; running streams end first. While anyone
     /// waits, an idle one is let go of at once.
-    pub fn sweep(&self, now: MonoMs, settings: &EndpointSettings, wanted: bool) {
+    pub fn sweep(&self, now: MonoMs, worker: &Worker, shared: &EndpointShared, wanted: bool) {
+        let settings = &shared.settings;
         self.connections.borrow_mut().retain(|c| {
             if c.streams.get() > 0 {
                 c.idle_since.set(None);
@@ -133,6 +154,7 @@ impl H2Pool {
                 || u128::from(now.since(c.opened)) >= settings.lifetime_max.as_millis();
             !expired && !c.sender.is_closed()
         });
+        self.show(worker, &shared.metrics);
     }
 }
 

@@ -257,7 +257,7 @@ impl LocalEndpoint {
         self.retired.set(true);
         let idle = self.idle.take();
         worker.cells.gauge_add(self.shared.metrics.pool_idle, -(idle.len() as i64));
-        self.h2.retire();
+        self.h2.retire(worker, &self.shared.metrics);
     }
 
     /// Closes one idle connection so that another worker may open one.
@@ -283,7 +283,8 @@ impl LocalEndpoint {
         let closed = before - idle.len();
         worker.cells.gauge_add(self.shared.metrics.pool_idle, -(closed as i64));
         drop(idle);
-        self.h2.sweep(now, settings, self.shared.waiting.load(Ordering::Relaxed) > 0);
+        let wanted = self.shared.waiting.load(Ordering::Relaxed) > 0;
+        self.h2.sweep(now, worker, &self.shared, wanted);
     }
 }
 
