@@ -421,7 +421,8 @@ async fn write_answer(
     match sent {
         Err(_) => Keep::Close,
         Ok(()) if keep => Keep::Open,
-        Ok(()) if whole_body_read && to.keep_alive => Keep::Close,
+        // A client that has said that nothing follows, and from which nothing has come: no reset can take its answer.
+        Ok(()) if whole_body_read && !to.keep_alive && io.borrow().input.is_empty() => Keep::Close,
         Ok(()) => Keep::Linger,
     }
 }
