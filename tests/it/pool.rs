@@ -2,6 +2,7 @@
 //! when they could carry somebody else's answer.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use mainstay_core::clock::Clock;
@@ -221,10 +222,10 @@ async fn an_endpoint_may_be_a_name_and_one_that_does_not_resolve_is_told_apart()
 async fn a_stream_that_ends_makes_room_for_who_waits() {
     const STREAMS: u32 = 100;
     let (tell, mut arrived) = tokio::sync::mpsc::channel(1024);
-    let release = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let released = std::sync::Arc::clone(&release);
+    let release = Arc::new(tokio::sync::Semaphore::new(0));
+    let released = Arc::clone(&release);
     let upstream = serving_h2(None, move |connection, _, mut body| {
-        let (tell, released) = (tell.clone(), std::sync::Arc::clone(&released));
+        let (tell, released) = (tell.clone(), Arc::clone(&released));
         async move {
             tell.send(connection).await.unwrap();
             released.acquire().await.unwrap().forget();
@@ -298,7 +299,7 @@ async fn a_reload_that_takes_an_endpoint_away_closes_its_connections_after_what_
     asked.ok();
     client.answer().await;
     setup.until_metric(IDLE, 1.0).await;
-    let before = std::sync::Arc::downgrade(&setup.engine.handle.shared.snapshot.load_full());
+    let before = Arc::downgrade(&setup.engine.handle.shared.snapshot.load_full());
     let text = std::fs::read_to_string(setup.config_path()).unwrap();
     let text = text.replace(&old.address.to_string(), &new.address.to_string());
     std::fs::write(setup.config_path(), text).unwrap();
@@ -318,5 +319,51 @@ async fn a_reload_that_takes_an_endpoint_away_closes_its_connections_after_what_
     // The clients are still connected, and keep nothing of what was configured when they asked.
     until("the old snapshot is gone", || before.strong_count() == 0).await;
     drop(client);
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn new_addresses_of_a_name_are_for_new_connections_and_a_failed_lookup_keeps_the_old_ones() {
+    let (mut before, mut after) = (ByHand::start(), ByHand::start());
+    let named = format!("http://localhost:{}", before.address.port());
+    let text = Config { upstream: ", timeouts: off", ..Config::default() }
+        .text(before.address)
+        .replace(&format!("http://{}", before.address), &named)
+        .replace("workers: 2", "workers: 1");
+    let setup = Setup::start_text(&text, Clock::System).await;
+    let mut client = Client::connect(setup.address()).await;
+    let mut other = Client::connect(setup.address()).await;
+    client.send_get("/v1/x").await;
+    let first = before.asked().await;
+    // What the resolver does when a name has moved; it looks again only after ten seconds.
+    let endpoint = Arc::clone(&setup.engine.handle.shared.snapshot.load().upstreams[0].shared.endpoints[0]);
+    endpoint.set_resolved(Ok(vec![after.address]));
+    // A connection is needed for the second request while the first one waits: it goes where the name leads now.
+    other.send_get("/v1/x").await;
+    after.asked().await.ok();
+    assert!(other.answer().await.starts_with("HTTP/1.1 200 "));
+    // The connection to the old address was good, is good, and is used first: it became idle last.
+    first.ok();
+    assert!(client.answer().await.starts_with("HTTP/1.1 200 "));
+    client.send_get("/v1/x").await;
+    let second = before.asked().await;
+    assert_eq!(second.connection, 0);
+    // A lookup that fails takes nothing away.
+    endpoint.set_resolved(Err("no answer in time".to_owned()));
+    other.send_get("/v1/x").await;
+    after.asked().await.ok();
+    assert!(other.answer().await.starts_with("HTTP/1.1 200 "));
+    let mut third = Client::connect(setup.address()).await;
+    other.send_get("/v1/x").await;
+    let held = after.asked().await;
+    third.send_get("/v1/x").await;
+    let asked = after.asked().await;
+    assert_ne!(asked.connection, held.connection);
+    for asked in [second, held, asked] {
+        asked.ok();
+    }
+    for client in [&mut client, &mut other, &mut third] {
+        assert!(client.answer().await.starts_with("HTTP/1.1 200 "));
+    }
     setup.engine.stop().await;
 }
