@@ -44,7 +44,8 @@ def run_wrk(scenario, port, seconds, core, folder):
         argv += ["-H", "Connection: close"]
     if len(paths) > 1:
         argv += ["-s", str(_write_path_script(paths, folder))]
-    return parse_wrk(run_pinned([*argv, f"http://127.0.0.1:{port}{paths[0]}"], core, seconds + SLACK_S))
+    scheme = "https" if scenario.tls else "http"
+    return parse_wrk(run_pinned([*argv, f"{scheme}://127.0.0.1:{port}{paths[0]}"], core, seconds + SLACK_S))
 
 
 def parse_wrk(report):

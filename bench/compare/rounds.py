@@ -6,6 +6,7 @@ and every round starts with another one. So what drifts on the machine (clock, n
 
 import http.client
 import os
+import ssl
 import time
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -76,8 +77,7 @@ class Unusable(Exception):
 def measure(fleet, scenario, peers, settings, folder):
     """Runs one scenario. Returns the results in the order of cost, the systems left out with the reason, and notes."""
     around = systems.start_upstream(fleet, scenario, folder, settings.load_core)
-    upstream_port = around.upstream_h2_port if scenario.client_h2 else around.upstream_http1_port
-    _wait_until_right(scenario, upstream_port, settings.load_core, None, fleet.output_path("upstream"))
+    _wait_until_right(scenario, around.port_for_clients(), settings.load_core, None, fleet.output_path("upstream"))
     running, left_out = _start_all(fleet, peers, around, settings)
     turn, notes = _turn_for(scenario, running, settings, folder)
     turns = {system.name: [] for system in running}
@@ -129,7 +129,7 @@ def _ask(scenario, port, path, load_core):
         if not load.probe_h2(port, path, load_core):
             raise RuntimeError(f"{path} was not answered with a 2xx over h2")
         return
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = _connection(scenario, port)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -138,6 +138,15 @@ def _ask(scenario, port, path, load_core):
             raise RuntimeError(f"{path} was answered with {answer.status} and {len(body)} bytes")
     finally:
         connection.close()
+
+
+def _connection(scenario, port):
+    if not scenario.tls:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    # The certificate was made for this run and signs itself; whose it is, is not what is measured.
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=trusting)
 
 
 def _turn_for(scenario, running, settings, folder):

@@ -33,6 +33,7 @@ class Scenario:
     connections: int = 32
     client_h2: bool = False
     upstream_h2: bool = False
+    tls: bool = False
     streams: int = 1
     routes: int = 0
     body_bytes: int = len(PAYMENT_JSON)
@@ -72,6 +73,10 @@ _ALL = (
     Scenario("connections256", "256 busy connections", connections=256),
     Scenario("routes1000", "1,000 routes, requests spread over all of them", routes=ROUTE_COUNT),
     Scenario("newconn", "a new client connection for every request", new_connections=True),
+    Scenario("connections1024", "1,024 busy connections", connections=1024),
+    Scenario("tls", "TLS from kept client connections (relay: the upstream's TLS, byte by byte)", tls=True),
+    Scenario("tlsnew", "a new TLS connection for every request, no resumption (relay: the upstream shakes hands)", tls=True,
+             new_connections=True),
     Scenario("latency70", "Poisson arrivals at 70 % of the slowest system's capacity, the same rate for all",
              fixed_rate_share=0.7),
 )

