@@ -4,6 +4,7 @@
 
 mod body;
 mod change;
+mod control;
 mod cors;
 mod edge;
 mod finish;

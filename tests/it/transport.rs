@@ -20,17 +20,17 @@ use crate::paused::paused;
 use crate::setup::{Setup, blocking, payments, read_head, until};
 
 /// A CA, and what it has signed.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// Writes `NAME.pem` and `NAME.key`, and `ca.pem` beside them.
-    fn issue(&self, folder: &Path, name: &str, hosts: &[&str], expired: bool) {
+    pub(crate) fn issue(&self, folder: &Path, name: &str, hosts: &[&str], expired: bool) {
         let mut params =
             CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
         if expired {
@@ -45,7 +45,7 @@ impl Authority {
     }
 
     /// A client that trusts this CA, and shows a certificate of its own if it has one.
-    fn connector(
+    pub(crate) fn connector(
         &self,
         alpn: &[&[u8]],
         shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
@@ -63,7 +63,7 @@ impl Authority {
         TlsConnector::from(Arc::new(config))
     }
 
-    fn client_pair(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    pub(crate) fn client_pair(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -71,7 +71,7 @@ impl Authority {
     }
 }
 
-fn config(server: &str, upstreams: &str) -> String {
+pub(crate) fn config(server: &str, upstreams: &str) -> String {
     format!(
         "server: {{ workers: 2, {server} }}\ncontrol: {{ listen: 127.0.0.1:0 }}\nupstreams: {{ {upstreams} }}\n\
          telemetry: {{ log: {{ output: none }} }}\napis: {{ pay: {{ defaults: {{ auth: none }}, versions: {{ v1: {{ \
@@ -79,7 +79,7 @@ fn config(server: &str, upstreams: &str) -> String {
     )
 }
 
-fn plain_upstream(address: SocketAddr) -> String {
+pub(crate) fn plain_upstream(address: SocketAddr) -> String {
     format!("up: {{ endpoints: [\"http://{address}\"] }}")
 }
 

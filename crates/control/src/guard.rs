@@ -13,8 +13,18 @@ use crate::loopback;
 use crate::problem::Refusal;
 use crate::token::Token;
 
-/// Refuses a request that was not addressed to this machine. The port is not compared: behind a tunnel it differs.
-pub(crate) fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Where the listener can be reached from, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach {
+    /// Over TLS alone.
+    pub(crate) tls: bool,
+    /// From this machine alone.
+    pub(crate) loopback: bool,
+}
+
+/// Refuses a request that was not addressed to this machine. The port is not compared: behind a tunnel it differs. Over
+/// TLS any name will do: a page that rebinds its own to this machine has no certificate for it.
+pub(crate) fn check_host(uri: &Uri, headers: &HeaderMap, reach: Reach) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(bad_host());
@@ -23,7 +33,7 @@ pub(crate) fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> 
     // An absolute-form target overrides Host (RFC 9112, section 3.2.2), so both have to be right.
     for authority in [Some(&host), uri.authority()].into_iter().flatten() {
         let (name, _) = loopback::split(authority).ok_or_else(bad_host)?;
-        if loopback::host(name).is_none() {
+        if !reach.tls && loopback::host(name).is_none() {
             let detail = "The Host header does not name the loopback address of this listener.";
             return Err(Refusal::new(ProblemCode::Misdirected, detail));
         }

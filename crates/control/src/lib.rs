@@ -3,8 +3,9 @@
 //! Rules of this room:
 //! - It knows the engine only through [`mainstay_core::port::Engine`] and runs on the control side's own
 //!   runtime: whatever happens here, no request of the data plane waits for it.
-//! - The listener is on loopback. Whoever can open a connection to it is still nobody: admin paths ask for the
-//!   token, and a browser that was tricked into calling is refused by its `Host` and `Origin` headers.
+//! - The listener is on loopback, or speaks TLS alone. Whoever can open a connection to it is still nobody: admin
+//!   paths ask for the token, and a browser that was tricked into calling is refused by its `Host` and `Origin` headers.
+//! - Certificates are somebody else's: [`TlsSource`] gives what rustls needs, for each connection anew.
 //! - Connections, heads, bodies, waits and the shutdown are bounded; the numbers stand in [`limits`].
 //! - Every refusal is a problem document made in the module `problem`; handlers only say which one.
 
@@ -16,6 +17,7 @@ pub mod limits;
 mod loopback;
 mod problem;
 mod routes;
+mod secure;
 mod serve;
 pub mod token;
 
@@ -28,14 +30,17 @@ use std::path::PathBuf;
 
 use tokio::net::TcpListener;
 
+pub use secure::TlsSource;
 pub use serve::serve;
 pub use token::{Token, TokenError};
 
 /// Where the control side listens and what opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
-    /// The address of the listener; it must be on loopback. Port 0 takes a free one.
+    /// The address of the listener; without TLS it must be on loopback. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// It will speak TLS.
+    pub tls: bool,
     /// The file that holds the admin token, made at the first start.
     pub token_file: PathBuf,
 }
@@ -43,8 +48,10 @@ pub struct ControlConfig {
 /// Opens the control listener.
 ///
 /// # Errors
-/// `InvalidInput` when the address is not on loopback, else what the system says about the address.
+/// `InvalidInput` when the address is not on loopback and there is no TLS, else what the system says about the address.
 pub async fn bind(config: &ControlConfig) -> io::Result<TcpListener> {
-    loopback::require(config.listen)?;
+    if !config.tls {
+        loopback::require(config.listen)?;
+    }
     TcpListener::bind(config.listen).await
 }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Open connections; further ones wait in the kernel's queue until one closes.
 pub const CONNECTIONS_MAX: usize = 64;
+/// TLS handshakes under way; where there are more, the oldest ends.
+pub const HANDSHAKES_MAX: usize = 64;
+/// From the accept to the end of the TLS handshake, and of the wait for a place among the connections.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Header fields of a request.
@@ -27,6 +31,8 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
+    pub(crate) handshakes: usize,
+    pub(crate) handshake: Duration,
     pub(crate) head: Duration,
     pub(crate) request: Duration,
     pub(crate) exchange: Duration,
@@ -37,6 +43,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS_MAX,
+            handshakes: HANDSHAKES_MAX,
+            handshake: HANDSHAKE_MAX,
             head: HEAD_MAX,
             request: REQUEST_MAX,
             exchange: EXCHANGE_MAX,

@@ -35,18 +35,19 @@ pub(crate) fn host(host: &str) -> Option<Loopback> {
     is_loopback(ip).then_some(Loopback::Ip(ip))
 }
 
-/// Refuses an address that others could reach: in this version there is no TLS on the control listener.
+/// Refuses an address that others could reach, for a listener without TLS.
 pub(crate) fn require(address: SocketAddr) -> io::Result<()> {
     if is_loopback(address.ip()) {
         return Ok(());
     }
     let message = format!(
-        "the control listener must be on loopback, {address} is not: use 127.0.0.1 or [::1], and a tunnel to come from elsewhere"
+        "the control listener must be on loopback or have `tls`, {address} is not: use 127.0.0.1 or [::1], or name a set of server.tls in control.tls"
     );
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-fn is_loopback(ip: IpAddr) -> bool {
+/// An address that only this machine reaches.
+pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 

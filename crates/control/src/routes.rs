@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::calls::Call;
-use crate::guard;
+use crate::guard::{self, Reach};
 use crate::problem::Refusal;
 use crate::token::Token;
 
@@ -35,21 +35,24 @@ const REQUEST_ID_LENGTH_MAX: usize = 256;
 pub(crate) struct App {
     pub(crate) engine: Arc<dyn Engine>,
     token: Arc<Token>,
+    pub(crate) reach: Reach,
     /// One reload at a time: they go on when the client leaves, so connections do not bound them.
     reloading: Arc<Semaphore>,
 }
 
 impl App {
-    pub(crate) fn new(engine: Arc<dyn Engine>, token: Token) -> Self {
-        Self { engine, token: Arc::new(token), reloading: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(engine: Arc<dyn Engine>, token: Token, reach: Reach) -> Self {
+        Self { engine, token: Arc::new(token), reach, reloading: Arc::new(Semaphore::new(1)) }
     }
 }
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Everyone who reaches the listener, which is on loopback.
+    /// Everyone who reaches the listener.
     Open,
+    /// Everyone on this machine; where the listener can be reached from elsewhere, whoever has the token.
+    Here,
     /// Whoever has the token.
     Token,
 }
@@ -76,11 +79,11 @@ impl Route {
 
 /// Every operation of the control listener.
 pub(crate) fn table() -> Vec<Route> {
-    use Access::{Open, Token};
+    use Access::{Here, Open, Token};
     vec![
         Route::get(Open, "/livez", livez),
         Route::get(Open, "/readyz", readyz),
-        Route::get(Open, "/metrics", metrics),
+        Route::get(Here, "/metrics", metrics),
         Route::post(Token, "/admin/v1/reload", reload),
         Route::get(Token, "/admin/v1/config", config),
         Route::get(Token, "/admin/v1/versions", versions),
@@ -97,7 +100,10 @@ pub(crate) fn router(app: App) -> Router {
     for route in table() {
         let handler = match route.access {
             Access::Open => route.handler,
-            Access::Token => route.handler.route_layer(from_fn_with_state(app.clone(), require_token)),
+            Access::Here if app.reach.loopback => route.handler,
+            Access::Here | Access::Token => {
+                route.handler.route_layer(from_fn_with_state(app.clone(), require_token))
+            }
         };
         router = router.route(route.path, handler);
     }

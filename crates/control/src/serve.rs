@@ -28,43 +28,55 @@ use mainstay_core::clock::Clock;
 use mainstay_core::port::Engine;
 use mainstay_core::random::{Random, uuid_v7};
 use mainstay_telemetry::EventLog;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::calls::Call;
+use crate::guard::Reach;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
 use crate::problem::{Refusal, finish};
 use crate::routes::{App, router};
+use crate::secure::{Handshake, Handshakes, TlsSource};
 use crate::token::Token;
 use crate::{body, guard, loopback};
 
 /// Serves the control side on `listener` until `shutdown` completes, then lets answers under way finish for at most
-/// [`DRAIN_MAX`](crate::limits::DRAIN_MAX). Dropping the future ends every connection at once.
+/// [`DRAIN_MAX`](crate::limits::DRAIN_MAX). With `tls`, over HTTPS alone. Dropping the future ends every connection at
+/// once.
 ///
 /// # Errors
-/// `InvalidInput` when the listener is not on loopback. A failing accept is retried and ends nothing.
+/// `InvalidInput` when the listener is not on loopback and there is no `tls`. A failing accept is retried and ends
+/// nothing.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<TlsSource>,
     token: Token,
     engine: Arc<dyn Engine>,
     events: EventLog,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    serve_within(Limits::default(), listener, token, engine, events, shutdown).await
+    serve_within(Limits::default(), listener, tls, token, engine, events, shutdown).await
 }
 
 pub(crate) async fn serve_within(
     limits: Limits,
     listener: TcpListener,
+    tls: Option<TlsSource>,
     token: Token,
     engine: Arc<dyn Engine>,
     events: EventLog,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    loopback::require(listener.local_addr()?)?;
-    let front = Arc::new(Front::new(limits, App::new(engine, token), events));
+    let address = listener.local_addr()?;
+    if tls.is_none() {
+        loopback::require(address)?;
+    }
+    let reach = Reach { tls: tls.is_some(), loopback: loopback::is_loopback(address.ip()) };
+    let mut handshakes = tls.map(|source| Handshakes::new(source, &limits));
+    let front = Arc::new(Front::new(limits, App::new(engine, token, reach), events));
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (close, closing) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -74,8 +86,13 @@ pub(crate) async fn serve_within(
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (stream, peer, permit) = accept(&listener, &permits) => {
+            (stream, peer, permit) = accept_with_place(&listener, &permits), if handshakes.is_none() => {
                 connections.spawn(drive(stream, peer.ip(), permit, Arc::clone(&front), closing.clone()));
+            }
+            (stream, peer) = accept(&listener), if handshakes.is_some() => {
+                let Some(handshakes) = &mut handshakes else { continue };
+                let (front, permits) = (Arc::clone(&front), Arc::clone(&permits));
+                connections.spawn(secure(handshakes.next(), stream, peer.ip(), permits, front, closing.clone()));
             }
         }
     }
@@ -90,32 +107,59 @@ pub(crate) async fn serve_within(
 }
 
 /// The next connection, once there is room for it.
-async fn accept(
+async fn accept_with_place(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        if let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+            let (stream, peer) = accept(listener).await;
+            return (stream, peer, permit);
+        }
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
     loop {
-        if let Ok(permit) = Arc::clone(permits).acquire_owned().await
-            && let Ok((stream, peer)) = listener.accept().await
-        {
-            return (stream, peer, permit);
+        if let Ok((stream, peer)) = listener.accept().await {
+            // Without it small answers wait for acknowledgements; that is slower, and nothing else.
+            let _ = stream.set_nodelay(true);
+            return (stream, peer);
         }
         // Out of descriptors, most likely: asking again at once would only spin.
         sleep(PAUSE_AFTER_FAILURE).await;
     }
 }
 
-/// One connection from its accept to its end; the permit goes with it.
-async fn drive(
+/// The same as [`drive`], after a handshake.
+async fn secure(
+    handshake: Handshake,
     stream: TcpStream,
+    caller: IpAddr,
+    permits: Arc<Semaphore>,
+    front: Arc<Front>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let shaken = tokio::select! {
+        biased;
+        _ = closing.changed() => return,
+        shaken = handshake.finish(stream, permits, &front.limits) => shaken,
+    };
+    if let Some((stream, permit)) = shaken {
+        drive(stream, caller, permit, front, closing).await;
+    }
+}
+
+/// One connection to its end; the permit goes with it.
+async fn drive(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     caller: IpAddr,
     _permit: OwnedSemaphorePermit,
     front: Arc<Front>,
     mut closing: watch::Receiver<bool>,
 ) {
-    // Without it small answers wait for acknowledgements; that is slower, and nothing else.
-    let _ = stream.set_nodelay(true);
     let limits = front.limits;
     let began = Notify::new();
     let service = service_fn(|request| {
@@ -156,12 +200,14 @@ struct Front {
     router: TowerToHyperService<Router>,
     random: Mutex<Random>,
     clock: Clock,
+    reach: Reach,
 }
 
 impl Front {
     fn new(limits: Limits, app: App, events: EventLog) -> Self {
         Self {
             limits,
+            reach: app.reach,
             engine: Arc::clone(&app.engine),
             events,
             router: TowerToHyperService::new(router(app)),
@@ -185,7 +231,7 @@ impl Front {
     }
 
     async fn admit(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
-        guard::check_host(request.uri(), request.headers())?;
+        guard::check_host(request.uri(), request.headers(), self.reach)?;
         guard::check_origin(request.uri(), request.headers())?;
         let deadline = Instant::now() + self.limits.request;
         let (head, body) = request.into_parts();

@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod description;
 mod refusals;
+mod secure;
 mod surface;
 
 use std::future::{Future, pending};
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::TlsSource;
 use crate::limits::Limits;
 use crate::serve::serve_within;
 use crate::token::Token;
@@ -172,11 +174,15 @@ impl Server {
     }
 
     async fn within(limits: Limits, engine: Fake) -> Self {
+        Self::at("127.0.0.1:0", None, limits, engine).await
+    }
+
+    async fn at(listen: &str, tls: Option<TlsSource>, limits: Limits, engine: Fake) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mainstay.token");
         write_token(&path);
         let token = Token::load(&path).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let engine = Arc::new(engine);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -187,7 +193,7 @@ impl Server {
         let events = EventLog::start(output, &Registry::new(), EventClock::system()).unwrap();
         let log = events.clone();
         let task = tokio::spawn(async move {
-            serve_within(limits, listener, served, port, log, async { drop(stopped.await) }).await
+            serve_within(limits, listener, tls, served, port, log, async { drop(stopped.await) }).await
         });
         Self { address, token, engine, stop: Some(stop), task, events, events_path, _folder: folder }
     }

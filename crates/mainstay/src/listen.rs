@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mainstay_config::checked::{Checked, ListenAddress};
-use mainstay_control::ControlConfig;
 use mainstay_control::token::Token;
+use mainstay_control::{ControlConfig, TlsSource};
 use mainstay_proxy::accept::socket::Sockets;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,7 +49,11 @@ pub(crate) async fn bind_control(
     if let Some(socket) = inherited.take_control(address).map_err(failed)? {
         return Ok(socket);
     }
-    let config = ControlConfig { listen: address, token_file: checked.control.token_file.clone() };
+    let config = ControlConfig {
+        listen: address,
+        tls: checked.control.tls.is_some(),
+        token_file: checked.control.token_file.clone(),
+    };
     mainstay_control::bind(&config).await.and_then(tokio::net::TcpListener::into_std).map_err(failed)
 }
 
@@ -78,13 +82,13 @@ impl ControlServer {
         let (stop, mut stopped) = watch::channel(false);
         let engine = Arc::new(ControlSide(Arc::clone(&self.handle)));
         let events = self.handle.events.clone();
-        let token = self.token.clone();
+        let (token, tls) = (self.token.clone(), control_tls(&self.handle)?);
         let task = tokio::spawn(async move {
             let stopped = async move {
                 // An error means that the engine itself is gone, which is a reason to stop as well.
                 let _ = stopped.wait_for(|s| *s).await;
             };
-            mainstay_control::serve(listener, token, engine, events, stopped).await
+            mainstay_control::serve(listener, tls, token, engine, events, stopped).await
         });
         self.running = Some(Running { stop, task });
         Ok(())
@@ -108,4 +112,20 @@ impl ControlServer {
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
+}
+
+/// What the control listener shows: the set that `control.tls` names, as the configuration that serves has it.
+fn control_tls(handle: &Handle) -> io::Result<Option<TlsSource>> {
+    let Some(name) = handle.checked().control.tls.clone() else { return Ok(None) };
+    let shared = Arc::clone(&handle.shared);
+    let find = move || {
+        let snapshot = shared.snapshot.load();
+        snapshot.server.tls_sets.iter().find(|set| *set.name == *name).cloned()
+    };
+    // The name stays as it is for as long as the process runs, and a configuration in which it dangles does not load.
+    let first = find().ok_or_else(|| io::Error::other("the set that control.tls names is missing"))?;
+    Ok(Some(Arc::new(move || {
+        let set = find();
+        Arc::clone(&set.as_ref().unwrap_or(&first).current().strict)
+    })))
 }

@@ -55,9 +55,6 @@ pub enum LowerError {
         /// The name.
         name: String,
     },
-    /// A key of later work.
-    #[error("this engine cannot do yet what `{0}` says")]
-    NotYet(String),
 }
 
 impl LowerError {
@@ -67,7 +64,6 @@ impl LowerError {
             Self::Defect(_) => ("internal", ""),
             Self::Tls { key, .. } => ("bad_certificate", key.as_str()),
             Self::NoLocal { key, .. } => ("unknown_local_service", key.as_str()),
-            Self::NotYet(key) => ("unsupported", key.as_str()),
         };
         Problem::error(code, self.to_string()).at_file(file).for_key(key)
     }
@@ -88,26 +84,11 @@ pub struct Surroundings<'a> {
     pub locals: &'a Locals,
 }
 
-/// What the configuration can say and this engine cannot do yet; `None`: it can do everything that is said.
-pub fn not_yet(checked: &Checked) -> Option<String> {
-    let mut found = None;
-    let mut look = |is_said: bool, key: String| {
-        if is_said && found.is_none() {
-            found = Some(key);
-        }
-    };
-    look(checked.control.tls.is_some(), "control.tls".to_owned());
-    found
-}
-
 /// Makes a snapshot.
 ///
 /// # Errors
 /// See [`LowerError`].
 pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Result<Snapshot, LowerError> {
-    if let Some(key) = not_yet(checked) {
-        return Err(LowerError::NotYet(key));
-    }
     let registry = with.registry;
     let names: Vec<&String> = checked.upstreams.keys().collect();
     let upstreams = checked.upstreams.values().map(|u| network::upstream(u, with).map(Arc::new));

@@ -40,7 +40,7 @@ async fn answer(stream: &mut TcpStream) -> Answer {
 }
 
 /// Whether the server ends the connection, with or without a reset.
-async fn ends(stream: &mut TcpStream) -> Vec<u8> {
+pub(super) async fn ends(stream: &mut TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     match soon(stream.read_to_end(&mut rest)).await {
         Ok(_) => rest,
@@ -197,7 +197,8 @@ async fn a_shutdown_does_not_wait_for_ever() {
 #[tokio::test]
 async fn the_listener_stays_on_loopback() {
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let config = ControlConfig { listen: listen.parse().unwrap(), token_file: "unused".into() };
+        let config =
+            ControlConfig { listen: listen.parse().unwrap(), tls: false, token_file: "unused".into() };
         assert_eq!(crate::bind(&config).await.unwrap_err().kind(), ErrorKind::InvalidInput, "{listen}");
     }
     // A listener that somebody else has bound; this one is never opened, so nobody can reach it.
@@ -208,9 +209,10 @@ async fn the_listener_stays_on_loopback() {
     let listener = TcpListener::from_std(listener).unwrap();
     let token = Server::start(Fake::default()).await.token.clone();
     let events = EventLog::start(Output::None, &Registry::new(), EventClock::system()).unwrap();
-    let served = crate::serve(listener, token, Arc::new(Fake::default()), events, pending());
+    let served = crate::serve(listener, None, token, Arc::new(Fake::default()), events, pending());
     assert_eq!(soon(served).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 
-    let config = ControlConfig { listen: "127.0.0.1:0".parse().unwrap(), token_file: "unused".into() };
+    let config =
+        ControlConfig { listen: "127.0.0.1:0".parse().unwrap(), tls: false, token_file: "unused".into() };
     assert!(crate::bind(&config).await.is_ok());
 }

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use mainstay_config::Options;
-use mainstay_config::checked::Control;
+use mainstay_config::checked::Checked;
 use mainstay_control::client::{AdminAddress, call, path_segment};
 use mainstay_control::token::Token;
 use mainstay_core::clock::Clock;
+use mainstay_proxy::tls::TlsError;
+use mainstay_proxy::tls::client::{ClientFiles, ClientTls, Offer};
+use mainstay_proxy::tls::pem::PairFiles;
+use mainstay_proxy::tls::pinned::pinned;
+use rustls::ClientConfig;
 use serde_json::Value;
 
 use super::{Common, NO, NOT_REACHABLE, OutputFormat, complain, say};
@@ -17,44 +23,95 @@ use crate::last_good;
 /// Where a running engine is and what opens it.
 struct Admin {
     address: AdminAddress,
+    tls: Option<Arc<ClientConfig>>,
     token: Token,
 }
 
 /// An answer, or the exit code of not having one.
 type Answer = Result<(StatusCode, Value), u8>;
 
-fn admin(common: &Common) -> Result<Admin, u8> {
-    let usage = |error: &dyn std::fmt::Display| {
-        complain(&format!("mainstay: {error}\n"));
-        2
-    };
-    let (address, token_file) = match (&common.admin, &common.token_file) {
-        (Some(url), Some(file)) => (AdminAddress::parse(url).map_err(|e| usage(&e))?, file.clone()),
-        (Some(_), None) => return Err(usage(&"--admin needs --token-file")),
-        (None, token_file) => {
-            let control = configured_control(&common.config)?;
-            let address = AdminAddress::of(control.listen).map_err(|e| usage(&e))?;
-            (address, token_file.clone().unwrap_or(control.token_file))
-        }
-    };
-    let token = Token::load(&token_file).map_err(|error| {
-        complain(&format!("mainstay: {error}\n"));
-        NOT_REACHABLE
-    })?;
-    Ok(Admin { address, token })
+/// How the engine's certificate is known.
+enum Trust {
+    /// The machine's CAs, or those of `--admin-ca`.
+    Authorities,
+    /// By these files, which the configuration says that the engine shows.
+    Files(Vec<PathBuf>),
 }
 
-/// Where the file says that the engine is. A file that has just been spoilt must not hide an engine that runs: then the
-/// last good configuration says it.
-fn configured_control(config: &Path) -> Result<Control, u8> {
+fn usage(error: &dyn std::fmt::Display) -> u8 {
+    complain(&format!("mainstay: {error}\n"));
+    2
+}
+
+fn unreachable(error: &dyn std::fmt::Display) -> u8 {
+    complain(&format!("mainstay: {error}\n"));
+    NOT_REACHABLE
+}
+
+fn admin(common: &Common) -> Result<Admin, u8> {
+    let (address, token_file, trust) = match (&common.admin, &common.token_file) {
+        (Some(url), Some(file)) => {
+            (AdminAddress::parse(url).map_err(|e| usage(&e))?, file.clone(), Trust::Authorities)
+        }
+        (Some(_), None) => return Err(usage(&"--admin needs --token-file")),
+        (None, token_file) => {
+            let checked = configured(&common.config)?;
+            let control = checked.control;
+            let address = AdminAddress::of(control.listen, control.tls.is_some()).map_err(|e| usage(&e))?;
+            let set = control.tls.and_then(|name| checked.server.tls.get(&name).cloned());
+            let pairs = set.into_iter().flat_map(|set| set.certificates);
+            let trust = Trust::Files(pairs.map(|pair| pair.cert).collect());
+            (address, token_file.clone().unwrap_or(control.token_file), trust)
+        }
+    };
+    let tls = match address.is_tls() {
+        true => Some(tls(common, trust)?),
+        false if common.admin_ca.is_some() || common.admin_cert.is_some() => {
+            return Err(usage(&format!(
+                "--admin-ca, --admin-cert and --admin-key are for https, and {address} is not"
+            )));
+        }
+        false => None,
+    };
+    let token = Token::load(&token_file).map_err(|error| unreachable(&error))?;
+    Ok(Admin { address, tls, token })
+}
+
+/// Whom to trust, and what to show. `--admin-ca` comes first: who writes it knows better.
+fn tls(common: &Common, trust: Trust) -> Result<Arc<ClientConfig>, u8> {
+    let now_s = Clock::System.now().seconds();
+    let pair = common.admin_cert.clone().zip(common.admin_key.clone());
+    let pair = pair.map(|(cert, key)| PairFiles { cert, key });
+    match (&common.admin_ca, trust) {
+        (None, Trust::Files(files)) => pinned(&files, pair.as_ref(), now_s).map_err(|error| {
+            unreachable(&format!("{error}; it tells which engine to trust, --admin-ca FILE does, too"))
+        }),
+        (None, Trust::Authorities) => authorities(None, pair, now_s)
+            .map_err(|error| unreachable(&format!("{error}; give the engine's CA with --admin-ca FILE"))),
+        (Some(ca), _) => authorities(Some(ca.clone()), pair, now_s).map_err(|error| unreachable(&error)),
+    }
+}
+
+fn authorities(
+    ca: Option<PathBuf>,
+    pair: Option<PairFiles>,
+    now_s: i64,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let files = ClientFiles { ca, pair, offer: Offer::Http1 };
+    Ok(ClientTls::load("control".into(), files, now_s)?.current(true))
+}
+
+/// What the file says, for where the engine is. A file that has just been spoilt must not hide an engine that runs: then
+/// the last good configuration says it.
+fn configured(config: &Path) -> Result<Checked, u8> {
     let options =
         Options { now_s: Clock::System.now().seconds(), allow_missing_env: true, ..Options::default() };
     let outcome = mainstay_config::load(config, &options);
     if let Some(checked) = outcome.checked {
-        return Ok(checked.control);
+        return Ok(checked);
     }
     if let Ok(Some(last)) = last_good::load(&last_good::path_for(config)) {
-        return Ok(last.checked.control);
+        return Ok(last.checked);
     }
     complain(&mainstay_config::render_text(&outcome.problems));
     complain("mainstay: the configuration does not tell where the engine is; use --admin and --token-file\n");
@@ -63,13 +120,12 @@ fn configured_control(config: &Path) -> Result<Control, u8> {
 
 fn ask(common: &Common, method: Method, path: &str) -> Answer {
     let admin = admin(common)?;
-    let unreachable = |error: &dyn std::fmt::Display| {
-        complain(&format!("mainstay: {error}\n"));
-        NOT_REACHABLE
-    };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| unreachable(&e))?;
-    let answer = runtime.block_on(call(&admin.address, method, path, Some(&admin.token), Vec::new()));
+    let asked = call(&admin.address, admin.tls.as_ref(), method, path, Some(&admin.token), Vec::new());
+    let answer = runtime.block_on(asked);
+    // A resolver that has not answered in time is not waited for.
+    runtime.shutdown_background();
     let (status, body) = answer.map_err(|e| unreachable(&e))?;
     if status == StatusCode::UNAUTHORIZED {
         complain("mainstay: the engine does not take this token; is it the right token file?\n");

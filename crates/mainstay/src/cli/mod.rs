@@ -39,6 +39,16 @@ struct Common {
     /// The file with the admin token, with --admin.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Whose certificate the engine's must come from, for https. Without it: the configuration's certificate, with
+    /// --admin the CAs that this machine trusts.
+    #[arg(long, global = true, value_name = "FILE")]
+    admin_ca: Option<PathBuf>,
+    /// The certificate to show the engine, where its control listener has a client_ca.
+    #[arg(long, global = true, value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// The key of --admin-cert.
+    #[arg(long, global = true, value_name = "FILE", requires = "admin_cert")]
+    admin_key: Option<PathBuf>,
     /// For people or for programs.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     output: OutputFormat,

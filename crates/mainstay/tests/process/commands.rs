@@ -29,8 +29,8 @@ fn usage_errors_are_2_and_an_engine_that_is_not_there_is_3() {
         (&["explain", "GET", "/v1/x", "--at", "tomorrow"], 2, "--at"),
         (&["explain", "GET", "/v1/x", "--request-id", "1"], 2, "--request-id"),
         (&["reload", "--admin", "http://127.0.0.1:1"], 2, "--token-file"),
-        (&["reload", "--admin", "https://127.0.0.1:1", "--token-file", "t"], 2, "http on loopback"),
-        (&["reload", "--admin", "http://192.0.2.1:1", "--token-file", "t"], 2, "loopback only"),
+        (&["reload", "--admin", "ftp://127.0.0.1:1", "--token-file", "t"], 2, "http or https"),
+        (&["reload", "--admin", "http://192.0.2.1:1", "--token-file", "t"], 2, "on loopback only"),
         (&["versions", "-c", "nowhere.yaml"], 2, "does not tell where the engine is"),
         // No token: no engine has ever been started here.
         (&["reload"], 3, "start the engine once"),

@@ -122,6 +122,19 @@ fn a_sample_that_is_wrong_is_found() {
     }
 }
 
+/// What every command takes, and the guide explains once.
+const COMMON: [&str; 9] = [
+    "--config",
+    "--admin",
+    "--token-file",
+    "--admin-ca",
+    "--admin-cert",
+    "--admin-key",
+    "--output",
+    "--help",
+    "--version",
+];
+
 /// Every command has its place in the reference, and the reference has no other.
 #[test]
 fn the_reference_of_commands_is_complete() {
@@ -134,14 +147,17 @@ fn the_reference_of_commands_is_complete() {
     let guide = &documents()["docs/guides/commands.md"];
     let described: Vec<_> = guide.lines().filter_map(|line| line.strip_prefix("## mainstay ")).collect();
     assert_eq!(described, names);
+    let first = guide.split("\n## ").next().unwrap();
+    for flag in &COMMON[..7] {
+        assert!(first.contains(&format!("`{flag} ")), "{flag}");
+    }
     for name in names {
         let section = guide.split(&format!("## mainstay {name}\n")).nth(1).unwrap();
         let section = section.split("\n## ").next().unwrap();
         let help = ask(Path::new("/"), &[name, "--help"]).out;
         let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
-        let common = ["--config", "--admin", "--token-file", "--output", "--help", "--version"];
         for flag in flags.map(|flag| flag.trim_end_matches(|c: char| !c.is_ascii_lowercase())) {
-            assert!(common.contains(&flag) || section.contains(&format!("`{flag}")), "{name} {flag}");
+            assert!(COMMON.contains(&flag) || section.contains(&format!("`{flag}")), "{name} {flag}");
         }
     }
 }

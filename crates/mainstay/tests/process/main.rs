@@ -14,3 +14,4 @@ mod lists;
 mod promtool;
 mod reload;
 mod run;
+mod secure;

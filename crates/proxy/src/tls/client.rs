@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ClientConfig;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 
 use super::fresh::{Fresh, Looked};
 use super::names::Names;
@@ -89,11 +90,31 @@ fn build(files: &ClientFiles, now_s: i64) -> Result<ClientSide, TlsError> {
         Some(ca) => pem::roots(ca)?,
         None => pem::system_roots()?,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+    let builder = builder()?.with_root_certificates(roots);
+    let mut config = showing(builder, files.pair.as_ref(), now_s)?;
+    config.alpn_protocols = match files.offer {
+        Offer::Http1 => vec![HTTP11.to_vec()],
+        Offer::H2 => vec![H2.to_vec()],
+        Offer::Both => vec![H2.to_vec(), HTTP11.to_vec()],
+    };
+    let mut http1 = config.clone();
+    http1.alpn_protocols = vec![HTTP11.to_vec()];
+    Ok(ClientSide { usual: Arc::new(config), http1: Arc::new(http1) })
+}
+
+pub(super) fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(VERSIONS)
-        .map_err(|error| TlsError(error.to_string()))?
-        .with_root_certificates(roots);
-    let mut config = match &files.pair {
+        .map_err(|error| TlsError(error.to_string()))
+}
+
+/// With the certificate that is shown where it is asked for.
+pub(super) fn showing(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    pair: Option<&PairFiles>,
+    now_s: i64,
+) -> Result<ClientConfig, TlsError> {
+    let mut config = match pair {
         None => builder.with_no_client_auth(),
         Some(pair) => {
             let key = pem::pair(pair)?;
@@ -103,15 +124,8 @@ fn build(files: &ClientFiles, now_s: i64) -> Result<ClientSide, TlsError> {
             builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)))
         }
     };
-    config.alpn_protocols = match files.offer {
-        Offer::Http1 => vec![HTTP11.to_vec()],
-        Offer::H2 => vec![H2.to_vec()],
-        Offer::Both => vec![H2.to_vec(), HTTP11.to_vec()],
-    };
     config.enable_early_data = false;
-    let mut http1 = config.clone();
-    http1.alpn_protocols = vec![HTTP11.to_vec()];
-    Ok(ClientSide { usual: Arc::new(config), http1: Arc::new(http1) })
+    Ok(config)
 }
 
 /// The name an upstream must prove: what `tls.server_name` says, or the host that is connected to.

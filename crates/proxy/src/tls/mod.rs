@@ -3,6 +3,7 @@
 //! - [`pem`]: files become certificates and keys, each failure a sentence that names its file.
 //! - [`server`]: a named set of `server.tls`: certificates chosen by SNI, perhaps a CA that clients are checked by.
 //! - [`client`]: how an upstream is spoken to: whom to trust, what to show.
+//! - [`pinned`]: a server known by its very certificate, for the command line.
 //! - [`fresh`]: files that have changed are loaded again; what does not load changes nothing.
 //!
 //! Rules of this room: rustls with aws-lc-rs, given explicitly and never taken from a process-wide default; TLS 1.2
@@ -17,6 +18,7 @@ pub mod client;
 pub mod fresh;
 mod names;
 pub mod pem;
+pub mod pinned;
 pub mod server;
 
 /// The one provider of cryptography.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
 use super::fresh::{Fresh, Looked};
 use super::names::Names;
@@ -49,6 +49,9 @@ pub struct ServerTls {
 pub struct ServerSide {
     /// For rustls.
     pub config: Arc<ServerConfig>,
+    /// The same for HTTP/1.1 alone, and with `client_ca` for nobody without a certificate: for a listener where no
+    /// operation says who may call it.
+    pub strict: Arc<ServerConfig>,
     /// Which certificate belongs to which name.
     pub chooser: Arc<Chooser>,
     /// Client certificates are asked for.
@@ -94,30 +97,55 @@ fn build(files: &ServerFiles, now_s: i64) -> Result<ServerSide, TlsError> {
         choices.push((names, key));
     }
     let chooser = Arc::new(Chooser { choices });
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
-        .with_protocol_versions(VERSIONS)
-        .map_err(|error| TlsError(error.to_string()))?;
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(ca) => {
-            let roots = Arc::new(pem::roots(ca)?);
-            // Who shows no certificate may still call what asks for none.
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&PROVIDER))
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| TlsError(format!("{}: {error}", ca.display())))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let mut config = builder.with_cert_resolver(Arc::clone(&chooser) as Arc<dyn ResolvesServerCert>);
+    let roots = files.client_ca.as_ref().map(|ca| pem::roots(ca).map(|roots| (&**ca, Arc::new(roots))));
+    let roots = roots.transpose()?;
+    let mut config = server_config(&chooser, roots.as_ref(), Clients::MayShow)?;
     config.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
     // Tickets are bound to this very configuration: after a change of the client CA nobody resumes past it.
     config.ticketer =
         rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsError(error.to_string()))?;
+    // Without tickets: who has got in elsewhere must not resume here.
+    let mut strict = server_config(&chooser, roots.as_ref(), Clients::MustShow)?;
+    strict.alpn_protocols = vec![HTTP11.to_vec()];
+    strict.send_tls13_tickets = 0;
+    let asks_clients = files.client_ca.is_some();
+    Ok(ServerSide { config: Arc::new(config), strict: Arc::new(strict), chooser, asks_clients, not_after_s })
+}
+
+/// Where there is a CA for clients, whether they get in without a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clients {
+    /// Who shows none may still call what asks for none.
+    MayShow,
+    MustShow,
+}
+
+fn server_config(
+    chooser: &Arc<Chooser>,
+    roots: Option<&(&Path, Arc<RootCertStore>)>,
+    clients: Clients,
+) -> Result<ServerConfig, TlsError> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(VERSIONS)
+        .map_err(|error| TlsError(error.to_string()))?;
+    let builder = match roots {
+        None => builder.with_no_client_auth(),
+        Some((ca, roots)) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&PROVIDER));
+            let verifier = match clients {
+                Clients::MayShow => verifier.allow_unauthenticated(),
+                Clients::MustShow => verifier,
+            };
+            let verifier =
+                verifier.build().map_err(|error| TlsError(format!("{}: {error}", ca.display())))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(chooser) as Arc<dyn ResolvesServerCert>);
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.max_early_data_size = 0;
-    let asks_clients = files.client_ca.is_some();
-    Ok(ServerSide { config: Arc::new(config), chooser, asks_clients, not_after_s })
+    Ok(config)
 }
 
 /// Certificates by name.
