@@ -140,11 +140,15 @@ async fn certificates_are_chosen_by_name_and_a_connection_serves_what_it_was_mad
     // Nobody has this name: the first certificate is shown, and the client refuses it.
     let tcp = tokio::net::TcpStream::connect(setup.address()).await.unwrap();
     assert!(shake(&connector, "c.test", tcp).await.is_err());
-    // Whoever speaks plainly gets no answer that could be taken for one.
+    // Whoever speaks plainly is told so, and no service sees it.
     let answer = setup.get("/v1/echo").await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("speaks TLS"), "{answer}");
+    assert!(answer.contains("connection: close") && answer.contains("malformed_request"), "{answer}");
+    // What is neither gets no answer that could be taken for one.
+    let answer = setup.exchange("\0\u{1}SMB").await;
     assert!(!answer.contains("HTTP"), "{answer}");
     until("the failures are counted", || {
-        setup.metric("mainstay_tls_handshakes_total result=\"failed\"") >= 2.0
+        setup.metric("mainstay_tls_handshakes_total result=\"failed\"") >= 3.0
     })
     .await;
     setup.engine.stop().await;

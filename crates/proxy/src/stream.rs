@@ -31,6 +31,15 @@ pub enum Plain {
 }
 
 impl Plain {
+    /// True when what comes first begins as a request in plain text does. It is not taken. Of a unix socket that cannot
+    /// be said.
+    pub fn poll_begins_as_text(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Self::Tcp(tcp) = self else { return Poll::Ready(Ok(false)) };
+        let mut byte = [0];
+        let peeked = std::task::ready!(tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)))?;
+        Poll::Ready(Ok(peeked == 1 && byte[0].is_ascii_uppercase()))
+    }
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),

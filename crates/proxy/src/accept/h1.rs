@@ -235,6 +235,14 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
     linger_on(io).await;
 }
 
+/// Answers bytes that are no request with 400, and closes.
+pub async fn refuse(conn: &Rc<ConnCx>, stream: Stream, detail: &'static str) {
+    let io = Rc::new(RefCell::new(H1Io::new(stream, BytesMut::new())));
+    let answer = lifecycle::refuse_bytes(conn, ProblemCode::MalformedRequest.code(), detail);
+    write_answer(conn, &io, answer, AnswerTo::refused()).await;
+    linger_on(io).await;
+}
+
 /// Says that the connection ends, where the other side would otherwise have to think that it was cut off.
 async fn farewell(io: Rc<RefCell<H1Io>>) {
     if let Ok(io) = Rc::try_unwrap(io)

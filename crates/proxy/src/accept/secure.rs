@@ -4,6 +4,7 @@
 //! the connection and is counted. A connection keeps the certificates that it began with.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::task::Poll;
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{ConnCx, Interrupt, Phase};
+use super::h1;
 use crate::stream::{Plain, Stream};
 use crate::tls;
 use crate::tls::server::{Handshaken, ServerTls};
@@ -36,14 +38,16 @@ pub enum Agreed {
     H2,
 }
 
-/// Shakes hands. `None`: the connection is to end.
-pub async fn handshake(conn: &Rc<ConnCx>, plain: Plain, set: &ServerTls) -> Option<(Stream, Agreed)> {
-    let side = set.current();
-    conn.enter(Phase::Head);
-    let mut accepting = pin!(TlsAcceptor::from(Arc::clone(&side.config)).accept(plain));
-    let accepted = poll_fn(|cx| {
-        if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
-            return Poll::Ready(accepted.map_err(|_| Ended::Failed));
+fn count(conn: &ConnCx, ended: Ended) {
+    conn.worker.cells.inc(conn.listener_metrics().handshakes[ended as usize]);
+}
+
+/// Waits for one step, for as long as a head may take.
+async fn within_time<T>(conn: &ConnCx, step: impl Future<Output = io::Result<T>>) -> Result<T, Ended> {
+    let mut step = pin!(step);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = step.as_mut().poll(cx) {
+            return Poll::Ready(done.map_err(|_| Ended::Failed));
         }
         match conn.poll_interrupt(cx) {
             Some(Interrupt::Slow) => Poll::Ready(Err(Ended::TimedOut)),
@@ -52,10 +56,25 @@ pub async fn handshake(conn: &Rc<ConnCx>, plain: Plain, set: &ServerTls) -> Opti
             Some(Interrupt::Close | Interrupt::Park) | None => Poll::Pending,
         }
     })
-    .await;
-    let ended = accepted.as_ref().err().copied().unwrap_or(Ended::Well);
-    let metrics = conn.listener_metrics();
-    conn.worker.cells.inc(metrics.handshakes[ended as usize]);
+    .await
+}
+
+/// Shakes hands. `None`: the connection is to end.
+pub async fn handshake(conn: &Rc<ConnCx>, plain: Plain, set: &ServerTls) -> Option<(Stream, Agreed)> {
+    let side = set.current();
+    conn.enter(Phase::Head);
+    // Found out before the handshake begins: what rustls says to such a client is an alert, which reads as garbage.
+    let is_text = within_time(conn, poll_fn(|cx| plain.poll_begins_as_text(cx))).await;
+    if is_text == Ok(true) {
+        count(conn, Ended::Failed);
+        h1::refuse(conn, plain.into(), "This listener speaks TLS. Use https:// to reach it.").await;
+        return None;
+    }
+    let accepted = match is_text {
+        Ok(_) => within_time(conn, TlsAcceptor::from(Arc::clone(&side.config)).accept(plain)).await,
+        Err(ended) => Err(ended),
+    };
+    count(conn, accepted.as_ref().err().copied().unwrap_or(Ended::Well));
     let stream = accepted.ok()?;
     let session = stream.get_ref().1;
     let agreed = if session.alpn_protocol() == Some(tls::H2) { Agreed::H2 } else { Agreed::Http1 };
