@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use crate::clients::Clients;
 use crate::run::{
     Engine, GUARD, Held, Payments, Process, answer, ask, connect, folder_with, forward_to, get, mainstay,
     until,
@@ -61,64 +60,6 @@ impl Drop for Successor {
         // It may have ended already.
         let _ = kill_process(self.0, Signal::KILL);
     }
-}
-
-/// Clients that keep asking, some on one connection for as long as it lasts, some on a new one each time.
-struct Clients {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-impl Clients {
-    fn start(address: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicUsize::new(0));
-        let client = |keeps: bool| {
-            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            std::thread::spawn(move || {
-                let mut kept: Option<TcpStream> = None;
-                while !stop.load(Ordering::Relaxed) {
-                    let mut stream = kept.take().unwrap_or_else(|| connect(address));
-                    kept = one(&mut stream, keeps).then_some(stream);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        };
-        let threads = [true, true, false, false].map(client).into();
-        Self { stop, answered, threads }
-    }
-
-    /// Waits until so many more have been answered.
-    fn some_more(&self) {
-        let before = self.answered.load(Ordering::Relaxed);
-        until(|| self.answered.load(Ordering::Relaxed) > before + 50);
-    }
-
-    /// Each of them was answered, every time.
-    fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().expect("a client without an answer");
-        }
-    }
-}
-
-/// One request; `true`: the connection may be used again.
-fn one(stream: &mut TcpStream, keep: bool) -> bool {
-    let close = if keep { "" } else { "Connection: close\r\n" };
-    write!(stream, "GET /v1/payments/pay_none HTTP/1.1\r\nHost: a\r\n{close}\r\n").unwrap();
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(stream.read(&mut byte).unwrap(), 1, "cut off after {:?}", String::from_utf8_lossy(&head));
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 404 "), "{head}");
-    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()).unwrap();
-    stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
-    !head.contains("\r\nconnection: close\r\n")
 }
 
 #[test]

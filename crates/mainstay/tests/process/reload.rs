@@ -1,7 +1,10 @@
 //! A running process takes another configuration, or refuses it and says why.
 
+use std::os::unix::net::UnixStream;
+
 use rustix::process::Signal;
 
+use crate::clients::Clients;
 use crate::run::{Engine, Payments, ask, folder_with, forward_to, until};
 
 fn with_log(text: &str) -> String {
@@ -108,4 +111,35 @@ fn on_a_control_address_of_its_own() -> (tempfile::TempDir, crate::run::Process)
         }
         assert!(process.err().contains("in use"), "{}", process.err());
     }
+}
+
+#[test]
+fn reloads_that_change_everything_lose_no_request() {
+    let payments = [Payments::start(), Payments::start()];
+    let engine = Engine::start(&forward_to(payments[0].address));
+    let good = engine.configuration();
+    let socket = engine.path("in.sock");
+    let with_listener = good.replace(
+        "listen: 127.0.0.1:0\n  workers",
+        &format!("listen: [127.0.0.1:0, \"unix:{}\"]\n  workers", socket.display()),
+    );
+    let elsewhere = good.replace(&payments[0].address.to_string(), &payments[1].address.to_string());
+    let two_endpoints = good.replace(
+        &format!("[\"http://{}\"]", payments[0].address),
+        &format!("[\"http://{}\", \"http://{}\"]", payments[0].address, payments[1].address),
+    );
+    let clients = Clients::start(engine.address);
+    assert!([&with_listener, &elsewhere, &two_endpoints].iter().all(|changed| ***changed != good));
+    for _ in 0..5 {
+        for changed in [&with_listener, &elsewhere, &two_endpoints, &good] {
+            engine.configure(changed);
+            let reloaded = engine.ask(&["reload"]);
+            assert_eq!(reloaded.code, 0, "{reloaded:?}");
+            clients.some_more();
+        }
+        assert!(UnixStream::connect(&socket).is_err(), "the listener is gone again");
+    }
+    engine.process.event("listeners_changed", 2);
+    clients.stop();
+    engine.stop();
 }
