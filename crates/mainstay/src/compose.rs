@@ -246,15 +246,19 @@ impl Engine {
         let successor = Successor::start(command, &sockets).await?;
         drop(sockets);
         successor.ready().await?;
-        let held = Held::new(&mut self.server, &self.plane.doors).await;
+        // Clients of the data plane wait once its doors are held, so what may take its time comes before: callers of the
+        // control listener, and an output that takes nothing. What was not written is written later: both append.
+        let mut letting_go =
+            LettingGo { server: &mut self.server, doors: &self.plane.doors, for_good: false };
+        letting_go.server.stop().await;
         let flush = {
             let handle = Arc::clone(&handle);
             move || handle.log.flush(LOG_FLUSH_MAX)
         };
-        // What it could not write it writes later: the new process appends, too.
         let _ = tokio::task::spawn_blocking(flush).await;
+        letting_go.doors.hold(true);
         let pid = successor.serve().await?;
-        held.for_good();
+        letting_go.for_good = true;
         Ok(pid)
     }
 
@@ -304,28 +308,14 @@ impl Engine {
     }
 }
 
-/// Nobody is accepted for as long as this lives; then everybody is again, unless it was for good.
-struct Held<'a> {
+/// What another process is to take over is let go of. Unless that was for good, it is taken back at the end.
+struct LettingGo<'a> {
     server: &'a mut ControlServer,
     doors: &'a Doors,
     for_good: bool,
 }
 
-impl<'a> Held<'a> {
-    async fn new(server: &'a mut ControlServer, doors: &'a Doors) -> Self {
-        doors.hold(true);
-        // Before anything is awaited, so that an end in between opens again.
-        let held = Self { server, doors, for_good: false };
-        held.server.stop().await;
-        held
-    }
-
-    fn for_good(mut self) {
-        self.for_good = true;
-    }
-}
-
-impl Drop for Held<'_> {
+impl Drop for LettingGo<'_> {
     fn drop(&mut self) {
         if !self.for_good {
             self.doors.hold(false);

@@ -4,7 +4,7 @@
 //! waits in a socket's queue waits on. Then, in this order:
 //!
 //! 1. The new process loads its configuration, makes everything that can fail for a reason that lies in it, and says *ready*.
-//! 2. The old one accepts no more, ends its control listener, flushes its log, and says *yours*. Who connects now waits in the queue.
+//! 2. The old one ends its control listener, flushes its log, accepts no more, and says *yours*. Who connects now waits in the queue.
 //! 3. The new one accepts and says *serving*.
 //! 4. The old one drains as on SIGTERM, except that it does not tell load balancers to look elsewhere.
 //!
