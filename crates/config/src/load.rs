@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::check::{self, Found};
-use crate::checked::Checked;
+use crate::checked::{Checked, ListenAddress};
 use crate::diagnostic::{self, FileId, Place, Problem, Report, Severity};
 use crate::effect::{diff, effective};
 use crate::published::{self, Published, published_of};
@@ -72,6 +73,43 @@ pub struct Outcome {
     pub checked: Option<Checked>,
     /// Everything that was found, by file and line, warnings and notes included.
     pub problems: Vec<Problem>,
+    /// Where it is written what to listen on.
+    pub listen: ListenPlaces,
+}
+
+/// Where it is written what to listen on: whether an address can be bound shows only when it is.
+#[derive(Clone, Debug, Default)]
+pub struct ListenPlaces(Vec<(ListenAddress, Problem)>);
+
+impl ListenPlaces {
+    /// What to tell of an address that cannot be bound. One that is nowhere written, as the default is not, has the key
+    /// alone.
+    pub fn problem(&self, key: &str, address: &ListenAddress, error: &io::Error) -> Problem {
+        let is_meant =
+            |(written, problem): &&(ListenAddress, Problem)| written == address && problem.key == key;
+        let known = self.0.iter().find(is_meant).map(|(_, problem)| problem.clone());
+        let mut problem = known.unwrap_or_else(|| Problem::error(BIND, "").for_key(key));
+        problem.message = format!("cannot listen on {address}: {error}");
+        problem.help = Some(bind_help(error.kind()).to_owned());
+        problem
+    }
+}
+
+/// The code of an address that cannot be bound.
+const BIND: &str = "bind";
+
+fn bind_help(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => "Is another engine running? Stop it, or choose another address",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 want the right to bind them (CAP_NET_BIND_SERVICE), and a socket a folder that may be written to"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has this address; `0.0.0.0` or `[::]` listens on all of them"
+        }
+        io::ErrorKind::NotFound => "the folder of the socket is not there: make it, or choose another path",
+        _ => "choose another address",
+    }
 }
 
 /// Loads a configuration with all that it includes and refers to.
@@ -101,9 +139,15 @@ fn load_from(path: &Path, options: &Options, store: &dyn Store) -> Outcome {
     let moved = published::compare(&published, &found, options.now_s);
     found.reports.extend(moved);
     let has_errors = found.has_errors();
-    let Found { checked, reports, files, .. } = found;
-    let problems = diagnostic::finish(reports, |id, line| (files.path(id).to_owned(), files.line(id, line)));
-    Outcome { checked: (!has_errors).then_some(checked), problems }
+    let Found { checked, reports, files, places } = found;
+    let file = |id, line| (files.path(id).to_owned(), files.line(id, line));
+    let problems = diagnostic::finish(reports, file);
+    let listen = places.listen.into_iter().filter_map(|(address, at)| {
+        let problem = diagnostic::finish(vec![Report::error(BIND, &at, "")], file).pop()?;
+        Some((address, problem))
+    });
+    let listen = ListenPlaces(listen.collect());
+    Outcome { checked: (!has_errors).then_some(checked), problems, listen }
 }
 
 /// Tells what loosens against an older configuration.

@@ -118,7 +118,7 @@ impl Comparison<'_> {
 
     /// The date itself where it stands, else the closest that is there.
     fn place(&self, key: &str) -> Place {
-        let Places { versions, sunsets, apis } = &self.found.places;
+        let Places { versions, sunsets, apis, .. } = &self.found.places;
         let mut parts = key.splitn(3, '/');
         let (api, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let version_key = format!("{api}/{version}");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mainstay_config::Published;
 use mainstay_config::checked::{Checked, Listener, LogOutput};
+use mainstay_config::{ListenPlaces, Problem, Published};
 use mainstay_control::token::{Token, TokenError};
 use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
@@ -38,6 +38,8 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 pub struct Start {
     /// The configuration.
     pub checked: Checked,
+    /// Where it says what to listen on.
+    pub places: ListenPlaces,
     /// Dates that were published before; they may only move later.
     pub published: Published,
     /// Where to load the configuration again from; `None`: it cannot be reloaded.
@@ -68,17 +70,8 @@ pub struct FellBack {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error(
-        "cannot listen on {address} ({key}): {error}. Is another engine running? Choose another address."
-    )]
-    Bind {
-        /// Which.
-        address: String,
-        /// Where it is configured.
-        key: &'static str,
-        /// Why.
-        error: io::Error,
-    },
+    #[error("{}", .0.message)]
+    Bind(Box<Problem>),
     /// The admin token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -118,7 +111,8 @@ impl Engine {
     /// # Errors
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { checked, published, loader, clock, events, fell_back, locals, mut inherited } = start;
+        let Start { checked, places, published, loader, clock, events, fell_back, locals, mut inherited } =
+            start;
         let registry = Registry::new();
         let with = Surroundings { registry: &registry, old: None, now: clock.now(), locals: &locals };
         // Before anything is opened: certificates that cannot be used are no reason to disturb anyone.
@@ -128,9 +122,9 @@ impl Engine {
         log.report_to(&events);
         log.observe(&registry);
         let (token, token_created) = Token::load_or_create(&checked.control.token_file)?;
-        let control_socket = listen::bind_control(&checked, &mut inherited).await?;
+        let control_socket = listen::bind_control(&checked, &places, &mut inherited).await?;
         let workers = checked.server.workers.unwrap_or_else(available_workers);
-        let bind = |listener: &Listener| listen::bind(&listener.address, workers, &mut inherited);
+        let bind = |listener: &Listener| listen::bind(&listener.address, workers, &places, &mut inherited);
         let bound = checked.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         inherited.may_serve().await?;
         raise_descriptor_limit(&checked, &events);
@@ -361,31 +355,42 @@ pub struct Loaded {
     /// What to start with.
     pub start: Start,
     /// Problems that were found; errors among them mean that the last good one is used.
-    pub problems: Vec<mainstay_config::Problem>,
+    pub problems: Vec<Problem>,
 }
 
 /// Loads for a start.
 ///
 /// # Errors
 /// The problems, when there is nothing to fall back to.
-pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<mainstay_config::Problem>> {
+pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<Problem>> {
     let remembered = last_good::load(&last_good::path_for(&path)).ok().flatten();
     let published = remembered.as_ref().map(|r| r.published.clone()).unwrap_or_default();
     let loader = Loader::new(path);
     let outcome = loader.load(&published, clock.now());
-    let (checked, fell_back) = match (outcome.checked, remembered) {
-        (Some(checked), _) => (checked, None),
+    let (checked, places, fell_back) = match (outcome.checked, remembered) {
+        (Some(checked), _) => (checked, outcome.listen, None),
         (None, Some(last)) => {
             let errors: Vec<_> = outcome.problems.iter().filter(|p| p.is_error()).collect();
             let first = errors.first().map(|p| p.message.clone()).unwrap_or_default();
-            (last.checked, Some(FellBack { loaded_at_s: last.loaded_at_s, problems: errors.len(), first }))
+            let fell_back = FellBack { loaded_at_s: last.loaded_at_s, problems: errors.len(), first };
+            // Nobody knows where in which file that was written.
+            (last.checked, ListenPlaces::default(), Some(fell_back))
         }
         (None, None) => return Err(outcome.problems),
     };
     let locals = Locals::default();
     let (events, inherited) = (Output::Stderr, Inherited::default());
-    let start =
-        Start { checked, published, loader: Some(loader), clock, events, fell_back, locals, inherited };
+    let start = Start {
+        checked,
+        places,
+        published,
+        loader: Some(loader),
+        clock,
+        events,
+        fell_back,
+        locals,
+        inherited,
+    };
     Ok(Loaded { start, problems: outcome.problems })
 }
 

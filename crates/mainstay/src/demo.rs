@@ -145,6 +145,7 @@ async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoE
         };
         let start = Start {
             checked,
+            places: outcome.listen,
             published: Published::default(),
             loader: Some(loader),
             clock: Clock::System,
@@ -154,7 +155,7 @@ async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoE
             inherited: Inherited::default(),
         };
         match Engine::start(start).await {
-            Err(StartError::Bind { .. }) if starts < STARTS_MAX => {}
+            Err(StartError::Bind(_)) if starts < STARTS_MAX => {}
             started => return Ok(started?),
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mainstay_config::ListenPlaces;
 use mainstay_config::checked::{Checked, ListenAddress};
 use mainstay_control::token::Token;
 use mainstay_control::{ControlConfig, TlsSource};
@@ -27,9 +28,10 @@ pub(crate) struct Bound {
 pub(crate) fn bind(
     address: &ListenAddress,
     workers: usize,
+    places: &ListenPlaces,
     inherited: &mut Inherited,
 ) -> Result<Bound, StartError> {
-    let failed = |error| StartError::Bind { address: address.to_string(), key: "server.listen", error };
+    let failed = |error| StartError::Bind(Box::new(places.problem("server.listen", address, &error)));
     let taken = inherited.take(address).map_err(failed)?;
     let sockets = match (taken, address) {
         (Some(sockets), _) => sockets,
@@ -42,10 +44,14 @@ pub(crate) fn bind(
 /// The control listener's socket: what was inherited for it, else bound now.
 pub(crate) async fn bind_control(
     checked: &Checked,
+    places: &ListenPlaces,
     inherited: &mut Inherited,
 ) -> Result<std::net::TcpListener, StartError> {
     let address = checked.control.listen;
-    let failed = |error| StartError::Bind { address: address.to_string(), key: "control.listen", error };
+    let failed = |error| {
+        let problem = places.problem("control.listen", &ListenAddress::Tcp(address), &error);
+        StartError::Bind(Box::new(problem))
+    };
     if let Some(socket) = inherited.take_control(address).map_err(failed)? {
         return Ok(socket);
     }

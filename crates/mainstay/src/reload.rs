@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_config::checked::{Checked, ListenAddress, Listener};
-use mainstay_config::{Options, Outcome, Problem, Published};
+use mainstay_config::{ListenPlaces, Options, Outcome, Problem, Published};
 use mainstay_core::clock::UnixMs;
 use mainstay_core::port::{self, Json, Loaded, PortFuture, Readiness, ReloadRefused};
 use mainstay_proxy::accept::door::{Doors, Gate};
@@ -16,6 +16,7 @@ use mainstay_proxy::forward::resolve;
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Registry};
 
+use crate::compose::StartError;
 use crate::handover::{HandoverError, Inherited};
 use crate::lower::{Locals, Surroundings};
 use crate::{compose, last_good, listen, lower, report};
@@ -227,7 +228,7 @@ impl Handle {
             return Err(vec![defect(&format!("the log output cannot be opened: {error}"))]);
         }
         let changed = Changed::between(&old, &checked);
-        let opened = self.bring(&changed.added, &loader.path)?;
+        let opened = self.bring(&changed.added, &outcome.listen)?;
         let known: Vec<_> = current.upstreams.iter().flat_map(|u| &u.shared.endpoints).collect();
         let fresh: Vec<_> = snapshot
             .upstreams
@@ -253,17 +254,18 @@ impl Handle {
     }
 
     /// Binds listeners that are new and brings them to the workers, which do not accept there yet.
-    fn bring(&self, added: &[ListenAddress], path: &Path) -> Result<Brought<'_>, Vec<Problem>> {
-        let refused =
-            |cause: String| vec![Problem::error("bind", &cause).at_file(path).for_key("server.listen")];
+    fn bring(&self, added: &[ListenAddress], places: &ListenPlaces) -> Result<Brought<'_>, Vec<Problem>> {
         let mut brought = Brought { doors: &self.doors, names: Vec::new() };
         for address in added {
-            let bound = listen::bind(address, self.shared.workers.len(), &mut Inherited::default())
-                .map_err(|error| refused(error.to_string()))?;
+            let refused = |error| vec![places.problem("server.listen", address, &error)];
+            let workers = self.shared.workers.len();
+            let bound = listen::bind(address, workers, places, &mut Inherited::default());
+            let bound = bound.map_err(|error| match error {
+                StartError::Bind(problem) => vec![*problem],
+                other => vec![defect(&other.to_string())],
+            })?;
             let opened = self.doors.open(Arc::clone(&bound.name), bound.sockets, Gate::Held);
-            tokio::runtime::Handle::current()
-                .block_on(opened)
-                .map_err(|error| refused(format!("cannot listen on {address}: {error}")))?;
+            tokio::runtime::Handle::current().block_on(opened).map_err(refused)?;
             brought.names.push(bound.name);
         }
         Ok(brought)

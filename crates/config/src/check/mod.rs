@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Options;
-use crate::checked::{self, Checked};
+use crate::checked::{self, Checked, ListenAddress};
 use crate::decode::scalar::Text;
 use crate::decode::{Field, Spanned, State};
 use crate::diagnostic::{FileId, Place, Report, Severity, known};
@@ -61,6 +61,8 @@ pub(crate) struct Places {
     pub(crate) sunsets: BTreeMap<String, Place>,
     /// By api.
     pub(crate) apis: BTreeMap<String, Place>,
+    /// Addresses to listen on that are written somewhere.
+    pub(crate) listen: Vec<(ListenAddress, Place)>,
 }
 
 /// The state of one check.

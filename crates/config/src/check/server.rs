@@ -69,6 +69,9 @@ impl Check<'_> {
                 };
                 self.report(Report::error("duplicate_listen", at, message));
             } else {
+                if raw.listen.place().is_some() {
+                    self.places.listen.push((address.clone(), at.of_key("server.listen")));
+                }
                 listen.push(Listener { address, tls, proxy_protocol: spec.proxy_protocol });
             }
         }
@@ -113,6 +116,9 @@ impl Check<'_> {
         }
         let tls = self.tls_named(&raw.tls, server, named);
         let address = ListenAddress::Tcp(listen);
+        if raw.listen.place().is_some() {
+            self.places.listen.push((address.clone(), at.of_key("control.listen")));
+        }
         if let Some(known) = others.iter().find(|known| collide(&known.address, &address)) {
             let message = format!(
                 "the control listener ({listen}) and the data plane ({}) cannot share an address",

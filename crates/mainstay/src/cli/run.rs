@@ -9,7 +9,7 @@ use mainstay_core::clock::Clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, NO, complain, say};
-use crate::compose::{Engine, Start, load_for_start};
+use crate::compose::{Engine, Start, StartError, load_for_start};
 use crate::demo::Demo;
 use crate::handover::systemd::{self, State};
 use crate::handover::{HandoverError, Inherited};
@@ -45,6 +45,10 @@ pub(super) fn run(common: &Common) -> u8 {
         let start = Start { inherited, ..loaded.start };
         let mut engine = match Engine::start(start).await {
             Ok(engine) => engine,
+            Err(StartError::Bind(problem)) => {
+                complain(&mainstay_config::render_text(&[*problem]));
+                return NO;
+            }
             Err(error) => {
                 complain(&format!("mainstay: {}: {error}\n", common.config.display()));
                 return NO;

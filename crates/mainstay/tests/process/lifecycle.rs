@@ -99,17 +99,35 @@ fn a_taken_address_is_named_with_its_key() {
     let address = taken.local_addr().unwrap().to_string();
     let text = forward_to(any_port()).replace("127.0.0.1:0\"]", "127.0.0.1:1\"]");
     let rows = [
-        ("server.listen", text.replace("  listen: 127.0.0.1:0\n", &format!("  listen: {address}\n"))),
-        ("control.listen", text.replace("{ listen: 127.0.0.1:0 }", &format!("{{ listen: \"{address}\" }}"))),
+        (
+            "mainstay.yaml:2:11: error: ",
+            "server.listen",
+            text.replace("  listen: 127.0.0.1:0\n", &format!("  listen: {address}\n")),
+        ),
+        (
+            "mainstay.yaml:4:20: error: ",
+            "control.listen",
+            text.replace("{ listen: 127.0.0.1:0 }", &format!("{{ listen: \"{address}\" }}")),
+        ),
     ];
-    for (key, configuration) in rows {
+    for (place, key, configuration) in rows {
         let folder = folder_with(&configuration);
         let refused = ask(folder.path(), &["run"]);
         assert_eq!(refused.code, 1, "{refused:?}");
-        for part in ["mainstay.yaml", key, &address, "in use"] {
+        for part in [place, &format!("key: {key}"), &address, "in use", "Is another engine running?"] {
             assert!(refused.err.contains(part), "{part}: {refused:?}");
         }
         assert!(!refused.err.contains("\"started\""), "{refused:?}");
+    }
+    // Other reasons have other remedies.
+    for (listen, part) in
+        [("192.0.2.1:1", "no interface of this machine"), ("unix:nowhere/s", "the folder of the socket")]
+    {
+        let text = text.replace("  listen: 127.0.0.1:0\n", &format!("  listen: \"{listen}\"\n"));
+        let refused = ask(folder_with(&text).path(), &["run"]);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        let place = "mainstay.yaml:2:11: error: cannot listen on ";
+        assert!(refused.err.contains(place) && refused.err.contains(part), "{listen}: {refused:?}");
     }
 }
 
