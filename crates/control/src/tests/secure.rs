@@ -107,6 +107,12 @@ async fn ask(server: &Server, authority: &Authority, request: &str) -> Answer {
 async fn alert(server: &Server, sent: &[u8]) -> u8 {
     let mut stream = server.connect().await;
     stream.write_all(sent).await.unwrap();
+    // It is there. A client that goes on sending first must find it all the same.
+    soon(stream.readable()).await.unwrap();
+    for _ in 0..20 {
+        stream.write_all(b"more").await.unwrap();
+        tokio::task::yield_now().await;
+    }
     let mut bytes = Vec::new();
     soon(stream.read_to_end(&mut bytes)).await.unwrap();
     assert_eq!((bytes.len(), bytes.first()), (7, Some(&21)), "one alert and nothing else: {bytes:?}");
