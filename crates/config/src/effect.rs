@@ -10,7 +10,7 @@ use mainstay_core::units::{parse_duration, parse_size, show_date, show_duration,
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::checked::{Api, Auth, Checked, HostHeader, Operation, Protocol, Version};
+use crate::checked::{Api, Auth, Checked, HostHeader, Limits, Operation, Protocol, Version};
 
 /// Keys by operation, named as in "payments v1 createPayment".
 pub type Effective = BTreeMap<String, Map<String, Value>>;
@@ -195,6 +195,44 @@ fn of_one(name: &str, old: Option<&Map<String, Value>>, new: Option<&Map<String,
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let differing = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
     differing.map(|key| change(key, old.get(key).cloned(), new.get(key).cloned())).collect()
+}
+
+/// Limits of the whole engine that are higher than they were, by key, with the note about each. That of bodies
+/// is told with the operations it counts for.
+pub(crate) fn loosened_limits(old: &Limits, new: &Limits) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut look = |key, is_looser: bool, old: String, new: String| {
+        if is_looser {
+            found.push((key, format!("server.limits.{key} {old} -> {new} (loosens: clients may do more)")));
+        }
+    };
+    let counts = [
+        ("connections", old.connections, new.connections),
+        ("connections_per_client", old.connections_per_client, new.connections_per_client),
+        ("headers", old.headers, new.headers),
+        ("requests_in_flight", old.requests_in_flight, new.requests_in_flight),
+    ];
+    for (key, old, new) in counts {
+        look(key, new > old, old.to_string(), new.to_string());
+    }
+    let sizes =
+        [("header_bytes", old.header_bytes, new.header_bytes), ("uri_bytes", old.uri_bytes, new.uri_bytes)];
+    for (key, old, new) in sizes {
+        look(key, new > old, show_size(old as u64), show_size(new as u64));
+    }
+    let times = [
+        ("connection_age", old.connection_age, new.connection_age),
+        ("header_timeout", Some(old.header_timeout), Some(new.header_timeout)),
+        ("body_timeout", Some(old.body_timeout), Some(new.body_timeout)),
+        ("idle_timeout", Some(old.idle_timeout), Some(new.idle_timeout)),
+    ];
+    for (key, old, new) in times {
+        // Off is longer than anything.
+        let length = |time: Option<Duration>| time.unwrap_or(Duration::MAX);
+        let show = |time: Option<Duration>| time.map_or_else(|| "off".to_owned(), show_duration);
+        look(key, length(new) > length(old), show(old), show(new));
+    }
+    found
 }
 
 /// Why a change lets callers do more, if it does.

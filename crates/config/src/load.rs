@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::check::{self, Found};
 use crate::checked::{Checked, ListenAddress};
 use crate::diagnostic::{self, FileId, Place, Problem, Report, Severity};
-use crate::effect::{diff, effective};
+use crate::effect::{diff, effective, loosened_limits};
 use crate::published::{self, Published, published_of};
 use crate::read;
 use crate::store::{Disk, Memory, Store};
@@ -166,5 +166,10 @@ fn compare_with(old: &Found, old_path: &Path, found: &mut Found) {
         let version = change.operation.splitn(3, ' ').take(2).collect::<Vec<_>>().join("/");
         let at = found.places.versions.get(&version).cloned().unwrap_or_else(|| Place::start(FileId(0)));
         found.reports.push(Report::note("loosens_old", &at, change.to_string()));
+    }
+    for (key, message) in loosened_limits(&old.checked.server.limits, &found.checked.server.limits) {
+        let unwritten = || Place::start(FileId(0)).of_key(&format!("server.limits.{key}"));
+        let at = found.places.limits.get(key).cloned().unwrap_or_else(unwritten);
+        found.reports.push(Report::note("loosens_old", &at, message));
     }
 }

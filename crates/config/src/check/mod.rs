@@ -61,6 +61,8 @@ pub(crate) struct Places {
     pub(crate) sunsets: BTreeMap<String, Place>,
     /// By api.
     pub(crate) apis: BTreeMap<String, Place>,
+    /// By key of `server.limits`, where it is written.
+    pub(crate) limits: BTreeMap<&'static str, Place>,
     /// Addresses to listen on that are written somewhere.
     pub(crate) listen: Vec<(ListenAddress, Place)>,
 }

@@ -146,6 +146,7 @@ impl Check<'_> {
             let message = "longer than `header_bytes`, of which it is a part, so it can never be reached";
             self.report(Report::warning("limit_order", &uri.at, message));
         }
+        self.note_places_of_limits(raw);
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let connections = raw.connections.value().size();
         let header_bytes = bytes(raw.header_bytes.value().0);
@@ -163,6 +164,23 @@ impl Check<'_> {
             idle_timeout: raw.idle_timeout.value().0,
             requests_in_flight: raw.requests_in_flight.value().size(),
         }
+    }
+
+    fn note_places_of_limits(&mut self, raw: &raw::Limits) {
+        let written = [
+            ("connections", raw.connections.place()),
+            ("connections_per_client", raw.connections_per_client.place()),
+            ("connection_age", raw.connection_age.place()),
+            ("header_bytes", raw.header_bytes.place()),
+            ("headers", raw.headers.place()),
+            ("uri_bytes", raw.uri_bytes.place()),
+            ("header_timeout", raw.header_timeout.place()),
+            ("body_timeout", raw.body_timeout.place()),
+            ("idle_timeout", raw.idle_timeout.place()),
+            ("requests_in_flight", raw.requests_in_flight.place()),
+        ];
+        let written = written.into_iter().filter_map(|(key, at)| Some((key, at?.clone())));
+        self.places.limits.extend(written);
     }
 
     pub(super) fn log(&mut self, merged: &Merged) -> checked::Log {

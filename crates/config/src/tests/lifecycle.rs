@@ -186,3 +186,47 @@ fn against_an_older_file() {
     assert_eq!(outcome.problems[0].code, "against_incomplete");
     assert!(outcome.problems.iter().any(|problem| problem.code == "sunset_moved_earlier"));
 }
+
+/// Guards against: only what stands in operations was compared, so that raised limits of the engine went unnoticed.
+#[test]
+fn limits_that_loosen_against_an_older_file_are_told() {
+    let text = |limits: &str| format!("server: {{ limits: {{ {limits} }} }}\n{}", whole(&api(V1, "")));
+    let rows: [(&str, &str, &[&str]); 9] = [
+        ("connections: 2000", "connections: 2001", &["note loosens_old 1:34 connections 2000 -> 2001"]),
+        // Taken away, the default counts.
+        ("headers: 50", "", &["note loosens_old 1:1 headers 50 -> 100"]),
+        ("connection_age: 1h", "connection_age: off", &["note loosens_old 1:37 connection_age 1h -> off"]),
+        ("connection_age: 1h", "", &["note loosens_old 1:1 connection_age 1h -> off"]),
+        (
+            "header_bytes: 16KiB",
+            "header_bytes: 64KiB",
+            &["note loosens_old 1:35 header_bytes 16KiB -> 64KiB"],
+        ),
+        (
+            "idle_timeout: 5s, body_timeout: 5s",
+            "idle_timeout: 6s, body_timeout: 6s",
+            &["note loosens_old 1:35 idle_timeout 5s -> 6s", "note loosens_old 1:53 body_timeout 5s -> 6s"],
+        ),
+        ("connections: 2001", "connections: 2000", &[]),
+        ("connection_age: off", "connection_age: 1h", &[]),
+        ("", "headers: 100", &[]),
+    ];
+    for (old, new, expected) in rows {
+        let options = Options { against: Some("old.yaml".into()), ..options() };
+        let outcome = load_files(&[("mainstay.yaml", &text(new)), ("old.yaml", &text(old))], &options);
+        let told: Vec<_> = outcome
+            .problems
+            .iter()
+            .map(|p| {
+                let message = p.message.strip_prefix("server.limits.").and_then(|m| m.split(" (").next());
+                format!("{} {} {}:{} {}", "note", p.code, p.line, p.column, message.unwrap_or(&p.message))
+            })
+            .collect();
+        assert_eq!(told, expected, "{old} | {new}");
+        assert!(
+            outcome.problems.iter().all(|p| p.key.starts_with("server.limits.")),
+            "{:?}",
+            outcome.problems
+        );
+    }
+}
