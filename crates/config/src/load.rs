@@ -26,6 +26,8 @@ pub struct Options {
     pub env: Variables,
     /// What `server.node.name: auto` means. By default the host's name.
     pub host_name: HostNamed,
+    /// How many workers `server.workers: auto` means. By default what this process may use.
+    pub workers: usize,
     /// An older configuration: its published dates may only move later, and loosenings are told.
     pub against: Option<PathBuf>,
     /// A missing environment variable is a warning, and the key counts as absent: for checks, never for serving.
@@ -41,6 +43,7 @@ impl Default for Options {
         Options {
             env: Arc::new(|name| std::env::var(name).ok()),
             host_name: Arc::new(host_name),
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             against: None,
             allow_missing_env: false,
             now_s: 0,

@@ -85,6 +85,8 @@ struct Check<'a> {
     public_url: Option<String>,
     /// `server.limits.body`.
     body_default: u64,
+    /// How many workers share the pools.
+    workers: usize,
 }
 
 /// Checks everything that was written.
@@ -111,8 +113,10 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
         upstream_timeouts: BTreeMap::new(),
         public_url: None,
         body_default: 0,
+        workers: options.workers,
     };
     let (server, control) = check.server(&merged, options);
+    check.workers = server.workers.unwrap_or(options.workers);
     let log = check.log(&merged);
     check.class_timeouts(&merged);
     check.all_upstreams(&merged);

@@ -82,6 +82,7 @@ impl Check<'_> {
             let report = Report::warning("nothing_to_strip", at, message);
             self.report(report);
         }
+        self.check_upgrade(version, candidate, &own.keys());
         let timeouts = keys.timeouts();
         let under_class = defaults.timeouts().over(&version.upstream_timeouts);
         self.timeout_order(&own.keys().timeouts(), Some(&class.timeouts().over(&under_class)));
@@ -102,6 +103,27 @@ impl Check<'_> {
             sunset_s: self.own_sunset(version, candidate, named),
         };
         (operation, says_auth)
+    }
+
+    /// Warns of an upgrade that can never happen. Only what the operation says itself is looked at: wider places speak of
+    /// many operations, to which it need not apply.
+    fn check_upgrade(&mut self, version: &VersionScope<'_>, candidate: &Candidate, own: &OperationKeys) {
+        let Some(upgrade) = own.upgrade.get().filter(|upgrade| !upgrade.value.0.is_empty()) else { return };
+        let at = &upgrade.at;
+        if version.upstream.protocol == checked::Protocol::H2 {
+            let name = &version.upstream.name;
+            let message =
+                format!("the upstream `{name}` speaks HTTP/2 alone, over which nothing is upgraded");
+            let help = "give the upstream `protocol: auto` or `http1`, or take `upgrade` away";
+            self.report(Report::warning("upgrade_impossible", at, message).help(help));
+        }
+        // Other protocols may begin as they like; this one does not (RFC 6455, 4.1).
+        let is_websocket = upgrade.value.0.iter().any(|token| token == "websocket");
+        if is_websocket && !matches!(&*candidate.method, "GET" | "*") {
+            let message = format!("a WebSocket begins with GET, and this is {}", candidate.method);
+            let help = "write the entry for `GET`, or take `upgrade` away";
+            self.report(Report::warning("upgrade_impossible", at, message).help(help));
+        }
     }
 
     fn class_of(&mut self, own: &raw::Operation) -> Option<OperationKeys> {

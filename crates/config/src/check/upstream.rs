@@ -63,7 +63,29 @@ impl Check<'_> {
                 settle: timeouts.settle.value().0,
             },
         };
+        let raw_pool = raw.pool.over(&defaults.pool);
+        self.enough_for_workers(name, &upstream, &raw_pool);
         (upstream, timeouts)
+    }
+
+    /// Warns where some workers could get no connection: one over HTTP/2 carries many requests, of one worker.
+    fn enough_for_workers(
+        &mut self,
+        name: &Spanned<String>,
+        upstream: &checked::Upstream,
+        pool: &Field<PoolOrOff>,
+    ) {
+        let (max, workers) = (upstream.pool.connections_max, self.workers);
+        if upstream.protocol != Protocol::H2 || max >= workers {
+            return;
+        }
+        let written = pool.get().and_then(|pool| pool.value.0.connections_max.place().cloned());
+        let at = written.unwrap_or_else(|| name.at.clone());
+        let message = format!(
+            "{max} connections for {workers} workers: each needs one of its own over HTTP/2, and those that get none answer 503 `pool_exhausted`"
+        );
+        let help = format!("allow at least {workers}, or run fewer workers (`server.workers`)");
+        self.report(Report::warning("pool_below_workers", &at, message).help(help));
     }
 
     fn endpoints(&mut self, name: &Spanned<String>, raw: &raw::Upstream, is_readable: bool) -> Vec<Endpoint> {

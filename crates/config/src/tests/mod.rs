@@ -42,6 +42,7 @@ fn options() -> Options {
         env: Arc::new(env),
         host_name: Arc::new(|| "host-1".to_owned()),
         now_s: NOW_S,
+        workers: 2,
         ..Options::default()
     }
 }

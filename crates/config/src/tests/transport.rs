@@ -463,3 +463,51 @@ fn effects_of_tls_are_named() {
     let changed: Vec<String> = diff(&old, &new).into_iter().map(|change| change.key).collect();
     assert_eq!(changed, ["endpoints", "tls.ca", "tls.cert", "tls.key", "tls.server_name"]);
 }
+
+/// An upgrade that can never happen looks as if it could.
+#[test]
+fn upgrades_that_cannot_happen_are_told() {
+    let text = |protocol: &str, operation: &str| {
+        format!(
+            "upstreams: {{ up: {{ endpoints: http://127.0.0.1:1, protocol: {protocol} }} }}\napis: {{ a: {{ defaults: {{ auth: none }}, \
+             versions: {{ v1: {{ upstream: up, operations: {{ {operation} }} }} }} }} }}\n"
+        )
+    };
+    let rows: [(&str, &str, &[&str]); 8] = [
+        ("h2", "GET /x: { upgrade: websocket }", &["warning upgrade_impossible 2:105"]),
+        ("http1", "POST /x: { upgrade: websocket }", &["warning upgrade_impossible 2:106"]),
+        ("auto", "PUT /x: { upgrade: websocket }", &["warning upgrade_impossible 2:105"]),
+        ("auto", "POST /x: { upgrade: tcp }", &[]),
+        ("h2", "POST /x: { upgrade: off }", &[]),
+        ("auto", "GET /x: { upgrade: websocket }", &[]),
+        ("auto", "\"* /x\": { upgrade: websocket }", &[]),
+        ("h2", "POST /x: {}", &[]),
+    ];
+    for (protocol, operation, expected) in rows {
+        check(&text(protocol, operation), expected);
+    }
+    // What a wider place says of many operations need not apply to each.
+    check(&upgrading("upgrade: websocket", "upgrade: websocket", "").replace("GET /x", "POST /x"), &[]);
+}
+
+/// Guards against: workers without a connection to an HTTP/2 upstream answered 503 to everybody they served.
+#[test]
+fn an_http2_pool_that_leaves_workers_without_a_connection_is_told() {
+    let rows: [(&str, &str, &str, &[&str]); 7] = [
+        ("4", "h2", "pool: { connections_max: 3 }", &["warning pool_below_workers 2:90"]),
+        ("auto", "h2", "pool: { connections_max: 1 }", &["warning pool_below_workers 2:90"]),
+        ("auto", "h2", "pool: { connections_max: 2 }", &[]),
+        ("1", "h2", "pool: { connections_max: 1 }", &[]),
+        ("4", "h2", "pool: { connections_max: 4 }", &[]),
+        ("4", "h2", "", &[]),
+        ("4", "http1", "pool: { connections_max: 3 }", &[]),
+    ];
+    for (workers, protocol, pool, expected) in rows {
+        let up = format!("{{ endpoints: http://127.0.0.1:1, protocol: {protocol}, {pool} }}");
+        check(&format!("server: {{ workers: {workers} }}\nupstreams: {{ up: {up} }}\n"), expected);
+    }
+    // A default of every upstream is as narrow.
+    let text = "server: { workers: 4 }\nupstream_defaults: { protocol: h2, pool: { connections_max: 3 } }\n\
+                upstreams: { up: { endpoints: http://127.0.0.1:1 } }\n";
+    check(text, &["warning pool_below_workers 2:61"]);
+}
