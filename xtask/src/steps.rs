@@ -43,6 +43,7 @@ static STEPS: &[Step] = &[
     step("tidy", |root, _| well(tidy::run(root))),
     step("clippy", clippy),
     step("test", test),
+    step("conformance", conformance),
     step("schema", |root, _| well(schema::run(root, schema::Mode::Compare))),
     step("doc", doc),
     step("deny", deny),
@@ -132,6 +133,12 @@ fn test(root: &Path, _: &Options) -> Result<Done, String> {
     well(shell::run(shell::cargo(root, &["test", "--doc", "--workspace"])))
 }
 
+/// Suites in Python, from outside: what an implementation that shares no code with the engine makes of it.
+fn conformance(root: &Path, _: &Options) -> Result<Done, String> {
+    shell::run(shell::cargo(root, &["build", "-p", "mainstay"]))?;
+    well(shell::run(shell::command(root, "python3", &["tests/conformance/run.py"])))
+}
+
 fn ignored(root: &Path, _: &Options) -> Result<Done, String> {
     let arguments = ["--profile", "long", "--run-ignored", "only", "--no-tests", "warn"];
     well(shell::run(nextest(root, &arguments)))
@@ -194,7 +201,7 @@ mod tests {
 
     #[test]
     fn options_choose_the_steps() {
-        let plain = ["setup", "fmt", "tidy", "clippy", "test", "schema", "doc", "deny"];
+        let plain = ["setup", "fmt", "tidy", "clippy", "test", "conformance", "schema", "doc", "deny"];
         let rows: [(&[&str], Vec<&str>); 5] = [
             (&[], plain.to_vec()),
             (&["--no-install"], plain.to_vec()),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
-use http::header::EXPECT;
+use http::header::{COOKIE, EXPECT, HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
@@ -59,9 +59,23 @@ struct Rewound {
     first: Bytes,
     stream: Stream,
     conn: Rc<ConnCx>,
+    /// Bytes read, up to the one that says what the first frame is.
+    opening: usize,
 }
 
 impl Rewound {
+    /// The connection preface goes on with SETTINGS (RFC 9113, 3.4), where h2 takes any frame. `new` was read just now.
+    fn checked(&mut self, new: &[u8]) -> io::Result<()> {
+        const KIND_AT: usize = 24 + 3;
+        const SETTINGS: u8 = 4;
+        let Some(kind_at) = KIND_AT.checked_sub(self.opening) else { return Ok(()) };
+        self.opening += new.len();
+        match new.get(kind_at) {
+            Some(&kind) if kind != SETTINGS => Err(io::ErrorKind::InvalidData.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
         self.conn.note_blocked(written.is_pending());
         written
@@ -74,13 +88,15 @@ impl AsyncRead for Rewound {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let n = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first[..n]);
+            self.first.advance(n);
         }
-        let n = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..n]);
-        self.first.advance(n);
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.checked(&buf.filled()[before..]))
     }
 }
 
@@ -291,7 +307,7 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
         let streams = Rc::clone(&streams);
         move |request| serve_stream(Rc::clone(&streams), request, body_timeout)
     });
-    let io = TokioIo::new(Rewound { first: first.freeze(), stream, conn: Rc::clone(&conn) });
+    let io = TokioIo::new(Rewound { first: first.freeze(), stream, conn: Rc::clone(&conn), opening: 0 });
     let mut connection = pin!(builder.serve_connection(io, service));
     conn.enter(Phase::Idle);
     poll_fn(|cx| {
@@ -326,7 +342,7 @@ async fn answer(
     request: http::Request<Incoming>,
     body_timeout: Duration,
 ) -> http::Response<OutBody> {
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     if let Some(refusal) = refused(&parts, &conn.worker.snapshot().plan.server) {
         return lifecycle::refuse_bytes(conn, refusal.code(), refusal.detail());
     }
@@ -335,6 +351,7 @@ async fn answer(
         Ok(authority) => authority,
         Err(detail) => return lifecycle::refuse_bytes(conn, "bad_host", detail),
     };
+    join_cookies(&mut parts.headers);
     let uri = &parts.uri;
     let seen = Seen::of(&parts.headers);
     let is_grpc = grpc::is_call(&parts.headers);
@@ -374,6 +391,23 @@ fn header_list_bytes_max(server: &ServerPlan) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
+/// A client may split its cookies to compress them better; what reads HTTP/1 takes one field (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(mut joined) = HeaderValue::from_maybe_shared(Bytes::from(cookies.join(&b"; "[..]))) {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// RFC 9113, 8.2.1: such a value is malformed. In HTTP/1 the whitespace would not belong to it.
+fn has_whitespace_around(value: &HeaderValue) -> bool {
+    matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
 /// What a head of HTTP/1 is refused for, where HTTP/2 does not refuse it by itself.
 fn refused(parts: &http::request::Parts, server: &ServerPlan) -> Option<Refusal> {
     if parts.method == Method::CONNECT {
@@ -381,6 +415,12 @@ fn refused(parts: &http::request::Parts, server: &ServerPlan) -> Option<Refusal>
     }
     if parts.method.as_str().len() > METHOD_BYTES_MAX {
         return Some(Refusal::NotImplemented("The method is longer than any this server knows."));
+    }
+    if parts.uri.scheme_str() == Some("") {
+        return Some(Refusal::Malformed("The scheme is empty."));
+    }
+    if parts.headers.values().any(has_whitespace_around) {
+        return Some(Refusal::Malformed("The value of a field begins or ends with whitespace."));
     }
     let mut expected = parts.headers.get_all(EXPECT).iter();
     if expected.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
@@ -406,7 +446,7 @@ fn authority(parts: &http::request::Parts) -> Result<Authority, &'static str> {
         return Err("There is more than one Host field.");
     }
     let named = parts.uri.authority().map(|a| a.as_str().as_bytes());
-    let bytes = match (named, host.map(http::HeaderValue::as_bytes)) {
+    let bytes = match (named, host.map(HeaderValue::as_bytes)) {
         (Some(a), Some(h)) if !a.eq_ignore_ascii_case(h) => {
             return Err("Host and :authority say different things.");
         }
