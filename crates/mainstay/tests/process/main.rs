@@ -16,3 +16,4 @@ mod promtool;
 mod reload;
 mod run;
 mod secure;
+mod shutdown;
