@@ -9,6 +9,7 @@ mod commands;
 mod demo;
 mod documents;
 mod examples;
+mod floods;
 mod handover;
 mod lifecycle;
 mod lists;
