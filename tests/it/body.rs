@@ -1,10 +1,11 @@
 //! Bodies arrive at the upstream whole, or visibly broken; never with a hole.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use crate::frames::{DATA, END_HEADERS, Frames, HEADERS, RST_STREAM, block, frame};
 use crate::setup::{Config, Setup, blocking, connect, read_until, scripted};
 
 const CHUNKS: usize = 20_000;
@@ -49,6 +50,33 @@ async fn an_upload_has_no_hole_when_the_answer_comes_early() {
     // The engine may cut chunks anew, so what they hold is compared, not how they are cut.
     assert!(body == expected, "{} of {} bytes", body.len(), expected.len());
     setup.engine.stop().await;
+}
+
+/// Guards against: a reset with NO_ERROR looked like the end of the body, and the upload was completed where it was cut off.
+#[tokio::test]
+async fn an_upload_that_is_reset_is_never_completed_at_the_upstream() {
+    const NO_ERROR: u32 = 0;
+    const CANCEL: u32 = 8;
+    for code in [NO_ERROR, CANCEL] {
+        let (tell, arrived) = tokio::sync::oneshot::channel();
+        let (upstream, rest) = scripted(move |mut stream| {
+            read_until(&mut stream, "half");
+            tell.send(()).unwrap();
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+            String::from_utf8_lossy(&rest).into_owned()
+        });
+        let setup = Setup::start(&Config::default(), upstream).await;
+        let mut client = Frames::connect(setup.address(), &[]).await;
+        let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/x")];
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&post))).await;
+        client.send(&frame(DATA, 0, 1, b"half")).await;
+        arrived.await.unwrap();
+        client.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes())).await;
+        let rest = rest.await.unwrap();
+        assert!(!rest.contains("0\r\n\r\n"), "{code}: {rest:?}");
+        setup.engine.stop().await;
+    }
 }
 
 /// Writes until nothing has been taken for a while; how much was taken.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod answers;
+mod answers_h2;
 mod body;
 mod change;
 mod control;

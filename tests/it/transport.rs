@@ -303,6 +303,41 @@ async fn certificates_that_change_come_into_use_and_bad_ones_do_not() {
     setup.engine.stop().await;
 }
 
+#[tokio::test]
+async fn a_handshake_that_is_half_there_is_finished_although_the_engine_drains() {
+    let (service, folder, authority) = (payments(), tempfile::tempdir().unwrap(), Authority::new());
+    authority.issue(folder.path(), "a", &["a.test"], false);
+    authority.issue(folder.path(), "b", &["b.test"], false);
+    let text = config(&tls_server(folder.path(), ""), &plain_upstream(service.addr));
+    let setup = Setup::start_text(&text, Clock::System).await;
+    let mut tcp = tokio::net::TcpStream::connect(setup.address()).await.unwrap();
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let (go, wait_for_go) = tokio::sync::oneshot::channel::<()>();
+    let wire = tokio::spawn(async move {
+        let mut half_a_hello = [0; 50];
+        far.read_exact(&mut half_a_hello).await.unwrap();
+        tcp.write_all(&half_a_hello).await.unwrap();
+        wait_for_go.await.unwrap();
+        tokio::io::copy_bidirectional(&mut far, &mut tcp).await
+    });
+    let connector = authority.connector(&[], None);
+    let client = tokio::spawn(async move {
+        let mut stream = shake(&connector, "a.test", near).await.unwrap();
+        get(&mut stream, "a.test").await
+    });
+    let Setup { engine, folder: _folder } = setup;
+    let handle = Arc::clone(&engine.handle);
+    let connections = || handle.shared.connections.load(std::sync::atomic::Ordering::Relaxed);
+    until("it is accepted", || connections() == 1).await;
+    let drained = tokio::spawn(engine.shut_down("test"));
+    until("it drains", || handle.shared.is_draining.load(std::sync::atomic::Ordering::Relaxed)).await;
+    go.send(()).unwrap();
+    let answer = client.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+    wire.await.unwrap().unwrap();
+    assert!(drained.await.unwrap());
+}
+
 /// Guards against: what lay in the TLS session of a client that reads nothing did not count as untaken, so the connection
 /// was held for ever once the rest of an answer fitted in there.
 #[test]

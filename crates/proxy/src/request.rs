@@ -185,7 +185,8 @@ pub fn far_future() -> Instant {
 fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
     loop {
         let Some(frame) = std::task::ready!(std::pin::Pin::new(&mut *incoming).poll_frame(cx)) else {
-            return Poll::Ready(None);
+            // A reset with NO_ERROR looks like an end here, and what is cut off there must not pass as whole.
+            return Poll::Ready((!incoming.is_end_stream()).then_some(Err(BodyError::Gone)));
         };
         let Ok(frame) = frame else {
             return Poll::Ready(Some(Err(BodyError::Gone)));

@@ -78,8 +78,8 @@ impl Stream {
         Pin::new(self).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending()
     }
 
-    /// Has the connection end with a reset, where its orderly end would look like the end of an answer.
-    pub fn end_with_reset(&self) {
+    /// Has the connection end with a reset for as long as its orderly end would look like the end of an answer.
+    pub fn end_with_reset(&self, with_reset: bool) {
         let plain = match self {
             Self::Plain(plain) => plain,
             Self::Client(tls) => tls.get_ref().0,
@@ -87,7 +87,7 @@ impl Stream {
         };
         if let Plain::Tcp(tcp) = plain {
             // A failure means that the connection is gone already.
-            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+            let _ = socket2::SockRef::from(tcp).set_linger(with_reset.then_some(std::time::Duration::ZERO));
         }
     }
 

@@ -23,6 +23,7 @@ use crate::accept::callers::CallerCounts;
 use crate::accept::connection::ConnCx;
 use crate::accept::door::Opened;
 use crate::accept::forwarder::UntrustedForwarder;
+use crate::accept::listener::Reserve;
 use crate::accept::socket::Passed;
 use crate::caught;
 use crate::forward::pool::LocalUpstream;
@@ -47,6 +48,8 @@ pub struct EngineShared {
     pub requests: AtomicUsize,
     /// Client connections by address. Sharded so that accepting on many workers does not queue.
     pub per_client: [Mutex<HashMap<IpAddr, usize>>; 16],
+    /// The descriptor by which clients are told that there are no more.
+    pub reserve: Reserve,
     /// Set once: no new connections, finish what runs.
     pub is_draining: AtomicBool,
     /// Set before draining begins: `server.health_path` tells load balancers to look elsewhere.
@@ -81,6 +84,7 @@ impl EngineShared {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             per_client: Default::default(),
+            reserve: Reserve::default(),
             is_draining: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             callers: CallerCounts::default(),

@@ -8,12 +8,12 @@ use rustix::process::Signal;
 use crate::documents::documents;
 use crate::run::{Engine, Payments, Process, ask, forward_to, get, mainstay, request, until};
 
-fn guide(name: &str) -> String {
+pub(crate) fn guide(name: &str) -> String {
     documents()[&format!("docs/guides/{name}.md")].clone()
 }
 
 /// The rows of the tables under a heading, as cells.
-fn rows(guide: &str, heading: &str) -> Vec<Vec<String>> {
+pub(crate) fn rows(guide: &str, heading: &str) -> Vec<Vec<String>> {
     let section = guide.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
     let section = section.split("\n## ").next().unwrap();
     let table = section.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));

@@ -413,13 +413,17 @@ async fn write_answer(
     let framing = write::framing(&head, &body, to.http10, to.head_only);
     let keep = to.keep_alive && whole_body_read && !wants_close && framing != write::OutFraming::UntilClose;
     write::head(io.borrow_mut().output(), &head, framing, keep, to.http10);
+    if framing == write::OutFraming::UntilClose {
+        // From here on, so that it holds for the end of the process, too.
+        io.borrow().stream.end_with_reset(true);
+    }
     let sent = if to.head_only || framing == write::OutFraming::None {
         flush(conn, io).await.map_err(|_| Broken::Client)
     } else {
         write_body(conn, io, &mut body, framing, to).await
     };
-    if matches!(sent, Err(Broken::Body)) && framing == write::OutFraming::UntilClose {
-        io.borrow().stream.end_with_reset();
+    if sent.is_ok() && framing == write::OutFraming::UntilClose {
+        io.borrow().stream.end_with_reset(false);
     }
     if let (Ok(()), Some(tunnel)) = (&sent, body.take_tunnel()) {
         return Keep::Switch(tunnel);
@@ -468,6 +472,7 @@ async fn write_body(
 ) -> Result<(), Broken> {
     let mut extra = Bytes::new();
     let mut ended = false;
+    let mut broken = false;
     let mut trailers = None;
     poll_fn(|cx| {
         loop {
@@ -477,7 +482,7 @@ async fn write_body(
                     return Poll::Ready(Err(Broken::Client));
                 }
                 if ended {
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(if broken { Err(Broken::Body) } else { Ok(()) });
                 }
                 continue;
             }
@@ -490,7 +495,12 @@ async fn write_body(
                 Poll::Ready(Some(Ok(Piece::Trailers(found)))) => {
                     trailers = trailers::passed_on(found, false).filter(|_| to.takes_trailers);
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Broken::Body)),
+                Poll::Ready(Some(Err(_))) => {
+                    // The head and what came of the body still go out: to a client that gets nothing at all it looks as if
+                    // its request had not arrived, and it may send it again.
+                    broken = true;
+                    ended = true;
+                }
                 Poll::Ready(None) => {
                     write::end(io.borrow_mut().output(), framing, trailers.as_ref());
                     ended = true;

@@ -11,10 +11,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 /// What is discarded at the most.
 const BYTES_MAX: usize = 256 * 1024;
 /// How long is waited at the most.
-const LASTS_MAX: Duration = Duration::from_secs(2);
+pub const LASTS_MAX: Duration = Duration::from_secs(2);
 
 /// Shuts down the write side, discards what arrives, closes.
-pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub async fn linger(stream: impl AsyncRead + AsyncWrite + Unpin) {
+    linger_for(stream, LASTS_MAX).await;
+}
+
+/// The same within a time of one's own.
+pub async fn linger_for(mut stream: impl AsyncRead + AsyncWrite + Unpin, lasts_max: Duration) {
     if stream.shutdown().await.is_err() {
         return;
     }
@@ -28,5 +33,5 @@ pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
             }
         }
     };
-    let _ = tokio::time::timeout(LASTS_MAX, Box::pin(discard)).await;
+    let _ = tokio::time::timeout(lasts_max, Box::pin(discard)).await;
 }

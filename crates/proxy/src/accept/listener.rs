@@ -5,11 +5,12 @@
 //! passes a new connection on. When descriptors run out, a reserve is given up to accept, answer 503 and close:
 //! a client is told, and the accept loop does not spin.
 
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -36,7 +37,6 @@ pub(crate) async fn run(
     name: Arc<str>,
     mut gate: watch::Receiver<Gate>,
 ) {
-    let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,11 +50,10 @@ pub(crate) async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                reserve.restore();
-                place(&worker, stream, peer, &name);
-            }
-            Err(error) => failed(&worker, &listener, &name, &mut reserve, &error).await,
+            // One that came by the reserve's descriptor must not keep it: nobody after it could be told.
+            Ok((stream, peer)) if worker.shared.reserve.restore() => place(&worker, stream, peer, &name),
+            Ok((stream, _)) => refuse_last(&worker, stream, &name),
+            Err(error) => failed(&worker, &listener, &name, &error).await,
         }
     }
 }
@@ -155,18 +154,18 @@ fn refuse_at(worker: &Rc<Worker>, plain: Plain, name: &str, cap: ConnRefused) {
     worker.cells.inc(worker.shared.metrics.connections_refused[counter]);
     // Over TLS nothing can be said before a handshake, which a full engine does not begin.
     if worker.snapshot().plan.server.tls_of(name).is_none() {
-        refuse(worker, plain, detail);
+        refuse(worker, plain, detail, linger::LASTS_MAX);
     }
 }
 
 /// Answers 503 before a request was read, then closes. Beyond a bound it just closes.
-fn refuse(worker: &Rc<Worker>, mut stream: Plain, detail: &'static str) {
+fn refuse(worker: &Rc<Worker>, mut stream: Plain, detail: &'static str, lingers_max: Duration) {
     let Some(turn) = Turn::take(worker) else { return };
     let answer = crate::respond::problem::before_request(worker, detail);
     worker.spawn(async move {
         let _turn = turn;
         if stream.write_all(&answer).await.is_ok() {
-            linger::linger(stream).await;
+            linger::linger_for(stream, lingers_max).await;
         }
     });
 }
@@ -192,23 +191,17 @@ impl Drop for Turn {
 
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
+const NO_DESCRIPTOR: &str = "The gateway has no descriptor left for another connection.";
 
-async fn failed(
-    worker: &Rc<Worker>,
-    listener: &Listening,
-    name: &Arc<str>,
-    reserve: &mut Reserve,
-    error: &io::Error,
-) {
+async fn failed(worker: &Rc<Worker>, listener: &Listening, name: &Arc<str>, error: &io::Error) {
+    let reserve = &worker.shared.reserve;
     match error.raw_os_error() {
         Some(EMFILE | ENFILE) => {
             worker.shared.events.emit(&Event::AcceptFailed { listener: name, cause: &error.to_string() });
-            worker.cells.inc(worker.shared.metrics.connections_refused[2]);
             if reserve.give_up()
                 && let Ok(Ok((stream, _))) = tokio::time::timeout(PAUSE, listener.accept()).await
-                && worker.snapshot().plan.server.tls_of(name).is_none()
             {
-                refuse(worker, stream, "The gateway has no descriptor left for another connection.");
+                refuse_last(worker, stream, name);
             }
             tokio::time::sleep(PAUSE).await;
             reserve.restore();
@@ -223,21 +216,41 @@ async fn failed(
     }
 }
 
-/// A descriptor kept for the moment when there is no other.
-struct Reserve(Option<std::fs::File>);
+/// Refuses a connection whose descriptor is the last one, and the next one's, too.
+fn refuse_last(worker: &Rc<Worker>, plain: Plain, name: &str) {
+    worker.cells.inc(worker.shared.metrics.connections_refused[2]);
+    if worker.snapshot().plan.server.tls_of(name).is_none() {
+        refuse(worker, plain, NO_DESCRIPTOR, PAUSE);
+    }
+}
+
+/// A descriptor kept for the moment when there is no other. All workers share it: were it one's own, another one's
+/// next connection could take its place for good.
+pub struct Reserve(Mutex<Option<File>>);
+
+impl Default for Reserve {
+    fn default() -> Self {
+        let reserve = Self(Mutex::new(None));
+        reserve.restore();
+        reserve
+    }
+}
 
 impl Reserve {
-    fn new() -> Self {
-        Self(std::fs::File::open("/dev/null").ok())
+    fn give_up(&self) -> bool {
+        self.held().take().is_some()
     }
 
-    fn give_up(&mut self) -> bool {
-        self.0.take().is_some()
-    }
-
-    fn restore(&mut self) {
-        if self.0.is_none() {
-            self.0 = std::fs::File::open("/dev/null").ok();
+    /// True when it is there.
+    fn restore(&self) -> bool {
+        let mut held = self.held();
+        if held.is_none() {
+            *held = File::open("/dev/null").ok();
         }
+        held.is_some()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

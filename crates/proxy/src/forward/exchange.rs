@@ -28,6 +28,15 @@ pub struct AnswerHead {
     pub length: Option<u64>,
 }
 
+fn head_limits(cx: &RequestCx) -> HeadLimits {
+    let server = &cx.snapshot.plan.server;
+    HeadLimits {
+        head_bytes_max: server.header_bytes_max,
+        fields_max: server.headers_max,
+        target_bytes_max: 0,
+    }
+}
+
 /// An exchange over either protocol.
 pub enum Exchange {
     /// HTTP/1.1.
@@ -46,12 +55,6 @@ impl Exchange {
         request: &mut Request,
         mut connection: H1Connection,
     ) -> Self {
-        let server = &cx.snapshot.plan.server;
-        let limits = HeadLimits {
-            head_bytes_max: server.header_bytes_max,
-            fields_max: server.headers_max,
-            target_bytes_max: 0,
-        };
         headers::encode_h1(connection.output(), cx, upstream, &endpoint.shared, path, request);
         let body = std::mem::replace(&mut request.body, RequestBody::empty());
         Self::H1(Box::new(H1Exchange::new(
@@ -59,7 +62,7 @@ impl Exchange {
             request.method.clone(),
             request.upgrade.take(),
             body,
-            limits,
+            head_limits(cx),
         )))
     }
 
@@ -74,7 +77,7 @@ impl Exchange {
     ) -> Self {
         let parts = headers::parts_h2(cx, upstream, &endpoint.shared, path, request);
         let body = std::mem::replace(&mut request.body, RequestBody::empty());
-        Self::H2(Box::new(H2Exchange::new(stream, parts, body)))
+        Self::H2(Box::new(H2Exchange::new(stream, parts, body, head_limits(cx))))
     }
 
     /// How far the request got.

@@ -12,11 +12,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_core::clock::MonoMs;
+use mainstay_wire::HeadLimits;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -58,15 +60,24 @@ impl Default for H2Pool {
 struct H2Connection {
     sender: SendRequest<OutgoingBody>,
     streams: Rc<Cell<usize>>,
+    /// Something malformed came over it. What runs on it ends; nothing new begins.
+    spoilt: Rc<Cell<bool>>,
     opened: MonoMs,
     idle_since: Cell<Option<MonoMs>>,
     /// Given back when the connection's task ends.
     _task: tokio::task::AbortHandle,
 }
 
+impl H2Connection {
+    fn is_over(&self) -> bool {
+        self.spoilt.get() || self.sender.is_closed()
+    }
+}
+
 /// A way to send one request.
 pub struct H2Stream {
     sender: SendRequest<OutgoingBody>,
+    spoilt: Rc<Cell<bool>>,
     guard: StreamCount,
 }
 
@@ -92,14 +103,14 @@ impl Drop for StreamCount {
 impl H2Pool {
     fn ready(&self) -> Option<H2Stream> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|c| !c.sender.is_closed());
+        connections.retain(|c| !c.is_over());
         let best = connections
             .iter()
             .filter(|c| c.sender.is_ready() && c.streams.get() < STREAMS_PER_CONNECTION)
             .min_by_key(|c| c.streams.get())?;
         best.idle_since.set(None);
         let guard = StreamCount::begin(&best.streams, &self.freed);
-        Some(H2Stream { sender: best.sender.clone(), guard })
+        Some(H2Stream { sender: best.sender.clone(), spoilt: Rc::clone(&best.spoilt), guard })
     }
 
     /// A stream on a connection that is open, as soon as one has room.
@@ -152,7 +163,7 @@ impl H2Pool {
             let expired = (wanted && c.streams.get() == 0)
                 || u128::from(idle_ms) >= settings.idle_timeout.as_millis()
                 || u128::from(now.since(c.opened)) >= settings.lifetime_max.as_millis();
-            !expired && !c.sender.is_closed()
+            !expired && !c.is_over()
         });
         self.show(worker, &shared.metrics);
     }
@@ -195,6 +206,13 @@ pub async fn acquire(
     }
 }
 
+/// Room for the heads that are within the limits, and for those that are refused because they are not. HTTP/2 counts
+/// 32 bytes more for each field (RFC 9113, 10.5.1).
+fn header_list_max(worker: &Worker) -> u32 {
+    let server = &worker.snapshot().plan.server;
+    u32::try_from(2 * server.header_bytes_max + 32 * server.headers_max).unwrap_or(u32::MAX)
+}
+
 /// Begins HTTP/2 on a new connection.
 ///
 /// # Errors
@@ -211,7 +229,8 @@ pub async fn begin(
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES * 4)
-        .max_header_list_size(64 * 1024)
+        // Beyond it a head is no longer told from a malformed one.
+        .max_header_list_size(header_list_max(worker))
         .max_concurrent_reset_streams(64)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(10));
@@ -228,10 +247,12 @@ pub async fn begin(
     });
     let streams = Rc::new(Cell::new(0));
     let guard = StreamCount::begin(&streams, &endpoint.h2.freed);
-    let made = H2Stream { sender: sender.clone(), guard };
+    let spoilt = Rc::new(Cell::new(false));
+    let made = H2Stream { sender: sender.clone(), spoilt: Rc::clone(&spoilt), guard };
     endpoint.h2.connections.borrow_mut().push(H2Connection {
         sender,
         streams,
+        spoilt,
         opened: worker.mono_ms(),
         idle_since: Cell::new(None),
         _task: task.abort_handle(),
@@ -257,6 +278,8 @@ pub struct H2Exchange {
     shared: Rc<Outgoing>,
     started: bool,
     unsent: Option<http::Request<OutgoingBody>>,
+    spoilt: Rc<Cell<bool>>,
+    limits: HeadLimits,
     _guard: StreamCount,
 }
 
@@ -270,21 +293,28 @@ struct Outgoing {
 
 impl H2Exchange {
     /// Begins.
-    pub fn new(stream: H2Stream, parts: http::request::Parts, body: RequestBody) -> Self {
+    pub fn new(stream: H2Stream, parts: http::request::Parts, body: RequestBody, limits: HeadLimits) -> Self {
         let shared = Rc::new(Outgoing::default());
         shared.ended.set(body.is_empty());
         let request = http::Request::from_parts(parts, OutgoingBody { body, shared: Rc::clone(&shared) });
-        Self::send(stream, request, shared)
+        Self::send(stream, request, shared, limits)
     }
 
-    fn send(stream: H2Stream, request: http::Request<OutgoingBody>, shared: Rc<Outgoing>) -> Self {
-        let H2Stream { mut sender, guard } = stream;
+    fn send(
+        stream: H2Stream,
+        request: http::Request<OutgoingBody>,
+        shared: Rc<Outgoing>,
+        limits: HeadLimits,
+    ) -> Self {
+        let H2Stream { mut sender, spoilt, guard } = stream;
         Self {
             sending: Some(Box::pin(sender.try_send_request(request))),
             answer: None,
             shared,
             started: false,
             unsent: None,
+            spoilt,
+            limits,
             _guard: guard,
         }
     }
@@ -309,7 +339,7 @@ impl H2Exchange {
     /// Moves a request that was handed back to another connection; without one, it fails as a reset would.
     pub fn restart_on(mut self: Box<Self>, stream: H2Stream) -> Box<Self> {
         match self.unsent.take() {
-            Some(request) => Box::new(Self::send(stream, request, self.shared)),
+            Some(request) => Box::new(Self::send(stream, request, self.shared, self.limits)),
             None => self,
         }
     }
@@ -327,6 +357,10 @@ impl H2Exchange {
             Ok(response) => {
                 self.sending = None;
                 let (parts, incoming) = response.into_parts();
+                if let Err(error) = check_head(&parts.headers, &self.limits) {
+                    self.spoilt.set(true);
+                    return Poll::Ready(Err(error));
+                }
                 self.answer = Some(incoming);
                 Poll::Ready(Ok(parts))
             }
@@ -336,11 +370,7 @@ impl H2Exchange {
                 if let Some(failed) = self.shared.failed.get() {
                     return Poll::Ready(Err(ExchangeError::Body(failed)));
                 }
-                let error = error.into_error();
-                if self.unsent.is_none() && is_refused_stream(&error) {
-                    return Poll::Ready(Err(ExchangeError::Reset));
-                }
-                Poll::Ready(Err(cause(&error)))
+                Poll::Ready(Err(self.failed(&error.into_error())))
             }
         }
     }
@@ -354,12 +384,17 @@ impl H2Exchange {
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ExchangeError>>> {
         loop {
             let Some(answer) = &mut self.answer else { return Poll::Ready(None) };
-            match ready!(Pin::new(answer).poll_frame(cx)) {
+            match ready!(Pin::new(&mut *answer).poll_frame(cx)) {
                 None => {
+                    // A reset with NO_ERROR looks like an end here, and is one only behind the end (RFC 9113, 8.1).
+                    let is_whole = answer.is_end_stream();
                     self.answer = None;
-                    return Poll::Ready(None);
+                    return Poll::Ready((!is_whole).then_some(Err(ExchangeError::Reset)));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(cause(&error)))),
+                Some(Err(error)) => {
+                    let error = self.failed(&error);
+                    return Poll::Ready(Some(Err(error)));
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
@@ -384,27 +419,47 @@ impl H2Exchange {
     }
 }
 
-fn is_refused_stream(error: &hyper::Error) -> bool {
-    h2_reason(error) == Some(h2::Reason::REFUSED_STREAM)
+impl H2Exchange {
+    /// What was wrong. After something malformed the connection takes nothing new: whoever breaks the rules in one stream
+    /// may have lost count of the others (RFC 9113, 8.1.1, asks for less).
+    fn failed(&self, error: &hyper::Error) -> ExchangeError {
+        let error = cause(error);
+        self.spoilt.set(self.spoilt.get() || !matches!(error, ExchangeError::Reset));
+        error
+    }
 }
 
-fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+/// What the library does not look at. The limits are those of HTTP/1.1, counted as if the head had come so.
+fn check_head(headers: &HeaderMap, limits: &HeadLimits) -> Result<(), ExchangeError> {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    if headers.len() > limits.fields_max || headers.iter().map(line).sum::<usize>() > limits.head_bytes_max {
+        return Err(ExchangeError::TooLarge("The response head is longer than accepted."));
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    let is_number = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    if !lengths.next().is_none_or(is_number) || lengths.next().is_some() {
+        return Err(ExchangeError::Malformed("Content-Length is not one plain number."));
+    }
+    Ok(())
+}
+
+/// What the peer did wrong is what this side has found out itself; what the peer says of this side is no more than an end.
+fn cause(error: &hyper::Error) -> ExchangeError {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.reason();
+            return cause_of(h2);
         }
         source = error.source();
     }
-    None
+    ExchangeError::Reset
 }
 
-fn cause(error: &hyper::Error) -> ExchangeError {
-    match h2_reason(error) {
-        Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => {
-            ExchangeError::Malformed("a violation of the HTTP/2 protocol")
-        }
-        _ => ExchangeError::Reset,
+fn cause_of(error: &h2::Error) -> ExchangeError {
+    match error.reason() {
+        Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL) | None => ExchangeError::Reset,
+        Some(_) if error.is_library() => ExchangeError::Malformed("a violation of the HTTP/2 protocol"),
+        Some(_) => ExchangeError::Reset,
     }
 }
 

@@ -359,10 +359,11 @@ fn answer(head: AnswerHead, flight: InFlight, plan: &ForwardPlan, times: &Times)
     let AnswerHead { status, mut headers, length } = head;
     headers::strip_response(&mut headers);
     let until = times.whole(length);
-    let body = if length == Some(0)
+    let without_body = length == Some(0)
         || status == http::StatusCode::NO_CONTENT
         || status == http::StatusCode::NOT_MODIFIED
-    {
+        || flight.cx().method == http::Method::HEAD;
+    let body = if without_body {
         flight.complete();
         OutBody::empty()
     } else {
