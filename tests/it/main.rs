@@ -6,6 +6,7 @@ mod body;
 mod change;
 mod control;
 mod cors;
+mod differential;
 mod edge;
 mod finish;
 mod frames;
