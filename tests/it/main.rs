@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod paused;
 mod pool;
+mod random;
 mod records;
 mod setup;
 mod streams;

@@ -6,7 +6,7 @@
 
 mod framing;
 mod heads;
-mod recorder;
+pub(crate) mod recorder;
 mod rows;
 mod systems;
 mod why;
