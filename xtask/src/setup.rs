@@ -83,6 +83,8 @@ static NEEDS: &[Need] = &[
     need(&["cc", "--version"], "linking, and jemalloc", Source::Debian("gcc libc6-dev"), false),
     need(&["make", "--version"], "building jemalloc", Source::Debian("make"), false),
     need(&["curl", "--version"], "trying what the guides show", Source::Debian("curl"), false),
+    need(&["nginx", "-v"], "comparing what is refused and forwarded", Source::Debian("nginx"), false),
+    need(&["haproxy", "-v"], "comparing what is refused and forwarded", Source::Debian("haproxy"), false),
     need(&["cargo", "fmt", "--version"], "the format check", Source::Component("rustfmt"), false),
     need(&["cargo", "clippy", "--version"], "the lints", Source::Component("clippy"), false),
     need(&["cargo", "nextest", "--version"], "running the tests", Source::Tool(&NEXTEST), false),

@@ -68,6 +68,8 @@ fn path_with_tools(root: &Path) -> OsString {
     folders.sort();
     let inherited = env::var_os("PATH").unwrap_or_default();
     folders.extend(env::split_paths(&inherited));
+    // Debian keeps servers there, which is not on every user's path.
+    folders.extend(["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from));
     // Only a folder name with a colon in it can make joining fail; then the inherited path is what there is.
     env::join_paths(folders).unwrap_or(inherited)
 }
