@@ -16,6 +16,7 @@ mod guards;
 mod http2;
 mod identity;
 mod limits;
+mod local;
 mod paused;
 mod pool;
 mod random;

@@ -39,6 +39,6 @@ mod tests;
 pub use diagnostic::{Problem, Severity, problems_json, render_json, render_text};
 pub use effect::{Change, Effective, diff, effective};
 pub use init::{init_from_openapi, init_starter};
-pub use load::{HostNamed, ListenPlaces, Options, Outcome, Variables, load, load_memory};
+pub use load::{HostNamed, ListenPlaces, Options, Outcome, Variables, load, load_memory, load_text};
 pub use published::{Published, published_of};
 pub use schema::schema;

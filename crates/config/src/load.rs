@@ -12,7 +12,7 @@ use crate::diagnostic::{self, FileId, Place, Problem, Report, Severity};
 use crate::effect::{diff, effective, loosened_limits};
 use crate::published::{self, Published, published_of};
 use crate::read;
-use crate::store::{Disk, Memory, Store};
+use crate::store::{AtHand, Disk, Memory, Store};
 
 /// A function that knows environment variables.
 pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -118,6 +118,11 @@ fn bind_help(kind: io::ErrorKind) -> &'static str {
 /// Loads a configuration with all that it includes and refers to.
 pub fn load(path: &Path, options: &Options) -> Outcome {
     load_from(path, options, &Disk)
+}
+
+/// As [`load`], from a text at hand. What it names is read from the disk, relative to `path`, by which it is told of.
+pub fn load_text(path: &Path, text: &str, options: &Options) -> Outcome {
+    load_from(path, options, &AtHand { path, text })
 }
 
 /// As [`load`], from files in memory. `options.against` is looked up among them too.

@@ -86,6 +86,37 @@ impl Store for Disk {
     }
 }
 
+/// One file whose text is at hand; all that it names is on the disk.
+pub(crate) struct AtHand<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a str,
+}
+
+impl Store for AtHand<'_> {
+    fn read(&self, path: &Path, bytes_max: u64) -> Result<String, ReadError> {
+        if path != self.path {
+            return Disk.read(path, bytes_max);
+        }
+        if self.text.len() as u64 > bytes_max { Err(ReadError::TooLarge) } else { Ok(self.text.to_owned()) }
+    }
+
+    fn glob(&self, dir: &Path, pattern: &str, files_max: usize) -> Result<Vec<PathBuf>, String> {
+        Disk.glob(dir, pattern, files_max)
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        path == self.path || Disk.is_file(path)
+    }
+
+    fn look(&self, path: &Path) -> Result<u32, String> {
+        if path == self.path { Ok(0) } else { Disk.look(path) }
+    }
+
+    fn identity(&self, path: &Path) -> PathBuf {
+        if path == self.path { plain(path) } else { Disk.identity(path) }
+    }
+}
+
 /// Files in memory, by path.
 pub(crate) struct Memory(pub(crate) BTreeMap<PathBuf, String>);
 

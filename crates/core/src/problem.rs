@@ -114,6 +114,9 @@ problems! {
     /// The upstream's answer has a head over the limit.
     UpstreamTooLarge "upstream_too_large" 502 "The service's answer is too large"
         "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+    /// A service within the engine's own process panicked, gave an error, or went away without a whole answer.
+    LocalServiceFailed "local_service_failed" 502 "The service failed before it answered"
+        "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
     /// A planned interruption of a version that will be retired.
     VersionBrownout "version_brownout" 503 "This version is switched off for a planned while"
         "Move to the successor before the sunset; the guide says how. This interruption is announced and ends by itself.";

@@ -21,7 +21,8 @@ use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent,
 
 use crate::handover::{self, CONTROL, HandoverError, InheritError, Inherited, Successor};
 use crate::listen::{self, ControlServer};
-use crate::lower::{self, Locals, LowerError, Surroundings};
+use crate::local::Services;
+use crate::lower::{self, LowerError, Surroundings};
 use crate::reload::{Handle, Loader, Origin};
 use crate::{last_good, report};
 
@@ -31,6 +32,8 @@ const LOG_QUEUE_BYTES: usize = 1 << 20;
 const LOG_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// The same for events: a few lines, but standard error may take none.
 const EVENTS_FLUSH_MAX: Duration = Duration::from_secs(1);
+/// How long a service within the process may go on with what it does not wait in.
+const SERVICES_END_MAX: Duration = Duration::from_secs(5);
 /// Descriptors for everything that is no connection.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
@@ -51,7 +54,7 @@ pub struct Start {
     /// Set when this is the last good configuration because the file is bad.
     pub fell_back: Option<FellBack>,
     /// Services within the process, for `local:NAME` endpoints.
-    pub locals: Locals,
+    pub services: Services,
     /// Sockets that the process was started with.
     pub inherited: Inherited,
 }
@@ -100,6 +103,7 @@ pub struct Engine {
     /// Whether the admin token was made now.
     pub token_created: bool,
     plane: DataPlane,
+    services: Services,
     server: ControlServer,
     drain_within: Duration,
     delay: Duration,
@@ -111,15 +115,17 @@ impl Engine {
     /// # Errors
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { checked, places, published, loader, clock, events, fell_back, locals, mut inherited } =
+        let Start { checked, places, published, loader, clock, events, fell_back, services, mut inherited } =
             start;
         let registry = Registry::new();
-        let with = Surroundings { registry: &registry, old: None, now: clock.now(), locals: &locals };
+        let with =
+            Surroundings { registry: &registry, old: None, now: clock.now(), locals: services.dialers() };
         // Before anything is opened: certificates that cannot be used are no reason to disturb anyone.
         let snapshot = Arc::new(lower::lower(&checked, 1, &with)?);
         let events = EventLog::start(events, &registry, EventClock::system()).map_err(StartError::Log)?;
         let log = LogWriter::start(output(&checked.log.output), LOG_QUEUE_BYTES).map_err(StartError::Log)?;
         log.report_to(&events);
+        services.report_to(&events);
         log.observe(&registry);
         let (token, token_created) = Token::load_or_create(&checked.control.token_file)?;
         let control_socket = listen::bind_control(&checked, &places, &mut inherited).await?;
@@ -149,7 +155,7 @@ impl Engine {
         let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
         let shared = Arc::clone(&plane.shared);
         report::observe(&registry, &shared);
-        let origin = Origin { checked, published, loader, locals };
+        let origin = Origin { checked, published, loader, locals: services.dialers().clone() };
         let handle =
             Handle::new(origin, Arc::clone(&registry), events, log, recent, Arc::clone(&plane.doors), shared);
         crate::certificates::observe(&registry, &handle);
@@ -157,7 +163,8 @@ impl Engine {
         let mut server = ControlServer::new(control_socket, token, Arc::clone(&handle));
         let control = server.address().map_err(StartError::Threads)?;
         server.start().map_err(StartError::Threads)?;
-        let engine = Self { handle, listen, control, token_created, plane, server, drain_within, delay };
+        let engine =
+            Self { handle, listen, control, token_created, plane, services, server, drain_within, delay };
         if let Err(error) = inherited.serving().await {
             engine.stop().await;
             return Err(error.into());
@@ -186,18 +193,27 @@ impl Engine {
                 first: &fell_back.first,
             });
         }
+        self.handle.tell_unused();
     }
 
     /// Not ready, delay, drain, stop. `true`: everything that ran was finished.
     pub async fn shut_down(self, reason: &str) -> bool {
+        let drained = self.wind_down(reason, None).await;
+        self.stop().await;
+        drained
+    }
+
+    /// Not ready, delay, drain; all of it in `within`, or in the times that the configuration gives. What is left then is to
+    /// [`stop`](Self::stop). `true`: everything that ran was finished.
+    pub async fn wind_down(&self, reason: &str, within: Option<Duration>) -> bool {
         let began = monotonic();
         self.handle.set_ready(false);
         self.plane.leave();
         self.say_draining(reason);
-        tokio::time::sleep(self.delay).await;
-        let drained = self.drain(began).await;
-        self.stop().await;
-        drained
+        let delay = within.map_or(self.delay, |within| within.min(self.delay));
+        tokio::time::sleep(delay).await;
+        let drain_within = within.map_or(self.drain_within, |within| within.saturating_sub(delay));
+        self.drain(began, drain_within).await
     }
 
     fn say_draining(&self, reason: &str) {
@@ -206,9 +222,9 @@ impl Engine {
         self.handle.events.emit(&event);
     }
 
-    async fn drain(&self, began: std::time::Instant) -> bool {
+    async fn drain(&self, began: std::time::Instant, within: Duration) -> bool {
         self.plane.drain();
-        let drained = self.plane.drained(self.drain_within).await;
+        let drained = self.plane.drained(within).await;
         let cut_short = if drained { 0 } else { self.plane.running().0 };
         let duration_ms = began.elapsed().as_millis() as u64;
         self.handle.events.emit(&Event::Drained { duration_ms, cut_short: cut_short as u64 });
@@ -271,7 +287,7 @@ impl Engine {
     pub async fn leave(self) -> bool {
         let began = monotonic();
         self.say_draining("hand-over");
-        let drained = self.drain(began).await;
+        let drained = self.drain(began, self.drain_within).await;
         self.end().await;
         drained
     }
@@ -287,8 +303,13 @@ impl Engine {
     }
 
     async fn end(self) {
-        let Self { handle, plane, mut server, .. } = self;
-        let joined = tokio::task::spawn_blocking(move || plane.stop()).await;
+        let Self { handle, plane, services, mut server, .. } = self;
+        let end = move || {
+            plane.stop();
+            // After those who ask them: what a service still does is for nobody now.
+            services.stop(SERVICES_END_MAX);
+        };
+        let joined = tokio::task::spawn_blocking(end).await;
         server.stop().await;
         // A worker that panicked has said so already.
         let _ = joined;
@@ -320,7 +341,7 @@ impl Drop for LettingGo<'_> {
 }
 
 /// One worker per core that this process may use, cgroup limits included.
-fn available_workers() -> usize {
+pub(crate) fn available_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
@@ -363,9 +384,17 @@ pub struct Loaded {
 /// # Errors
 /// The problems, when there is nothing to fall back to.
 pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<Problem>> {
-    let remembered = last_good::load(&last_good::path_for(&path)).ok().flatten();
+    load_with(Loader::new(path), clock)
+}
+
+/// The same, from wherever a loader loads. A text has no last good one on disk.
+///
+/// # Errors
+/// As [`load_for_start`].
+pub fn load_with(loader: Loader, clock: Clock) -> Result<Loaded, Vec<Problem>> {
+    let kept = loader.has_file().then(|| last_good::path_for(&loader.path));
+    let remembered = kept.and_then(|kept| last_good::load(&kept).ok().flatten());
     let published = remembered.as_ref().map(|r| r.published.clone()).unwrap_or_default();
-    let loader = Loader::new(path);
     let outcome = loader.load(&published, clock.now());
     let (checked, places, fell_back) = match (outcome.checked, remembered) {
         (Some(checked), _) => (checked, outcome.listen, None),
@@ -378,19 +407,9 @@ pub fn load_for_start(path: PathBuf, clock: Clock) -> Result<Loaded, Vec<Problem
         }
         (None, None) => return Err(outcome.problems),
     };
-    let locals = Locals::default();
+    let (loader, services) = (Some(loader), Services::default());
     let (events, inherited) = (Output::Stderr, Inherited::default());
-    let start = Start {
-        checked,
-        places,
-        published,
-        loader: Some(loader),
-        clock,
-        events,
-        fell_back,
-        locals,
-        inherited,
-    };
+    let start = Start { checked, places, published, loader, clock, events, fell_back, services, inherited };
     Ok(Loaded { start, problems: outcome.problems })
 }
 

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::compose::{Engine, Start, StartError};
 use crate::handover::Inherited;
-use crate::lower::Locals;
+use crate::local::Services;
 use crate::reload::Loader;
 
 /// Ports that are tried first.
@@ -151,7 +151,7 @@ async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoE
             clock: Clock::System,
             events: Output::Stderr,
             fell_back: None,
-            locals: Locals::default(),
+            services: Services::default(),
             inherited: Inherited::default(),
         };
         match Engine::start(start).await {

@@ -11,7 +11,7 @@ use mainstay_proxy::admit::route::not_found;
 use mainstay_telemetry::Registry;
 use serde_json::{Map, Value, json};
 
-use crate::lower::{self, Locals, LowerError, Surroundings};
+use crate::lower::{self, LowerError, Surroundings};
 
 /// A request to explain.
 pub struct Asked<'a> {
@@ -101,7 +101,7 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         registry: &Registry::new(),
         old: None,
         now: UnixMs(asked.now_s * 1000),
-        locals: &Locals::default(),
+        locals: &lower::stand_ins(checked),
     };
     let snapshot = lower::lower(checked, 1, &with)?;
     let mut said = Explained { steps: Vec::new(), facts: Map::new(), status: None };

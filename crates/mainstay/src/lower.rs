@@ -48,12 +48,14 @@ pub enum LowerError {
         error: TlsError,
     },
     /// `local:NAME` in an engine that has no service of that name.
-    #[error("{key}: this engine has no service `{name}` in its process")]
+    #[error("{key}: this engine has no service `{name}` in its process; {known}")]
     NoLocal {
         /// Where it is configured.
         key: String,
         /// The name.
         name: String,
+        /// Which ones it has, in words.
+        known: String,
     },
 }
 
@@ -82,6 +84,23 @@ pub struct Surroundings<'a> {
     pub now: UnixMs,
     /// Services within the process.
     pub locals: &'a Locals,
+}
+
+/// Each endpoint that names a service which is not there.
+pub fn missing_locals(checked: &Checked, locals: &Locals) -> Vec<LowerError> {
+    network::locals(checked).filter_map(|(key, name)| network::missing(key, name, locals)).collect()
+}
+
+/// The services that no endpoint names.
+pub fn unused_locals<'a>(checked: &Checked, locals: &'a Locals) -> Vec<&'a str> {
+    let is_named = |given: &&str| network::locals(checked).any(|(_, name)| name == *given);
+    locals.keys().map(String::as_str).filter(|given| !is_named(given)).collect()
+}
+
+/// Services of all names that a configuration has, for where nothing will be sent to them.
+pub fn stand_ins(checked: &Checked) -> Locals {
+    let nobody: Dialer = Arc::new(|| Err(std::io::ErrorKind::NotConnected.into()));
+    network::locals(checked).map(|(_, name)| (name.to_owned(), Arc::clone(&nobody))).collect()
 }
 
 /// Makes a snapshot.

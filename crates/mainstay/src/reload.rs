@@ -24,20 +24,44 @@ use crate::{compose, last_good, listen, lower, report};
 /// Where a configuration is loaded from, and how.
 #[derive(Clone, Debug)]
 pub struct Loader {
-    /// The file.
+    /// The file; of a text at hand the name by which problems call it, in the folder that its files are relative to.
     pub path: PathBuf,
+    text: Option<Arc<Mutex<Arc<str>>>>,
 }
 
 impl Loader {
     /// Loads from a file.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, text: None }
+    }
+
+    /// Loads from a text, whose names of files are relative to `folder`.
+    pub fn from_text(text: &str, folder: &Path) -> Self {
+        Self { path: folder.join("<text>"), text: Some(Arc::new(Mutex::new(Arc::from(text)))) }
+    }
+
+    /// True when there is a file.
+    pub fn has_file(&self) -> bool {
+        self.text.is_none()
+    }
+
+    /// Puts another text into its place and gives back the one before; `None`: it comes from a file.
+    pub(crate) fn exchange(&self, text: &Arc<str>) -> Option<Arc<str>> {
+        let place = self.text.as_ref()?;
+        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::replace(&mut held, Arc::clone(text)))
     }
 
     /// Loads now. `published` dates may only move later.
     pub fn load(&self, published: &Published, now: UnixMs) -> Outcome {
         let options = Options { published: published.clone(), now_s: now.seconds(), ..Options::default() };
-        mainstay_config::load(&self.path, &options)
+        match &self.text {
+            None => mainstay_config::load(&self.path, &options),
+            Some(text) => {
+                let text = Arc::clone(&text.lock().unwrap_or_else(PoisonError::into_inner));
+                mainstay_config::load_text(&self.path, &text, &options)
+            }
+        }
     }
 }
 
@@ -180,6 +204,29 @@ impl Handle {
     /// The problems as `check` reports them.
     pub async fn reload_now(self: &Arc<Self>) -> Result<Loaded, Vec<Problem>> {
         let _one_at_a_time = self.reloading.lock().await;
+        self.reload_alone().await
+    }
+
+    /// Loads another text in place of the one before. One that is refused is forgotten: the next reload begins with the
+    /// one that serves.
+    ///
+    /// # Errors
+    /// As [`Self::reload_now`], and when this engine has a file.
+    pub async fn reload_text(self: &Arc<Self>, text: &str) -> Result<Loaded, Vec<Problem>> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let before =
+            self.loader.as_ref().and_then(|loader| Some((loader, loader.exchange(&Arc::from(text))?)));
+        let Some((loader, before)) = before else {
+            return Err(vec![defect("this engine has a configuration file; change that one and reload")]);
+        };
+        let result = self.reload_alone().await;
+        if result.is_err() {
+            loader.exchange(&before);
+        }
+        result
+    }
+
+    async fn reload_alone(self: &Arc<Self>) -> Result<Loaded, Vec<Problem>> {
         let this = Arc::clone(self);
         let result = tokio::task::spawn_blocking(move || this.compile_and_swap()).await;
         let result = result.unwrap_or_else(|_| Err(vec![defect("the reload itself failed")]));
@@ -212,6 +259,10 @@ impl Handle {
         let fixed = fixed_keys(&old, &checked, &loader.path);
         if !fixed.is_empty() {
             return Err(fixed);
+        }
+        let missing = lower::missing_locals(&checked, &self.locals);
+        if !missing.is_empty() {
+            return Err(missing.iter().map(|error| error.problem(&loader.path)).collect());
         }
         let current = self.shared.snapshot.load_full();
         let with = Surroundings {
@@ -249,6 +300,7 @@ impl Handle {
             state.checked = Arc::new(checked);
             state.generation = generation;
         }
+        self.tell_unused();
         self.remember();
         Ok(self.loaded_now())
     }
@@ -282,9 +334,16 @@ impl Handle {
         }
     }
 
+    /// Says which services of the process nothing is sent to.
+    pub(crate) fn tell_unused(&self) {
+        for service in lower::unused_locals(&self.checked(), &self.locals) {
+            self.events.emit(&Event::LocalServiceUnused { service });
+        }
+    }
+
     /// Keeps the configuration that serves on disk.
     fn remember(&self) {
-        let Some(loader) = &self.loader else { return };
+        let Some(loader) = self.loader.as_ref().filter(|loader| loader.has_file()) else { return };
         let (checked, published) = {
             let state = self.state();
             (Arc::clone(&state.checked), state.published.clone())

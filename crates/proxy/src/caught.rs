@@ -31,10 +31,18 @@ pub fn task(
     })
 }
 
+/// Calls; `Err` is the message of a panic.
+///
+/// # Errors
+/// It panicked.
+pub fn call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| message(&*payload))
+}
+
 /// Runs to the end, whichever that is.
 pub fn run(run: impl FnOnce(), panicked: impl FnOnce(&str)) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-        panicked(&message(&*payload));
+    if let Err(cause) = call(run) {
+        panicked(&cause);
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Enumerations and not trait objects, because each read and write goes through them.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
 use tokio_rustls::{client, server};
 
 /// A connection.
@@ -28,6 +30,23 @@ pub enum Plain {
     Unix(UnixStream),
     /// Within the process, bounded both ways.
     Memory(DuplexStream),
+    /// To a service within the process, which is told when this end goes.
+    Local(DuplexStream, Held),
+}
+
+/// What one direction to a service within the process holds before its writer waits.
+const LOCAL_BYTES: usize = 64 * 1024;
+
+/// Held while the engine has its end of a connection to a service within the process. The end of the bytes alone would
+/// not do: a server that waits for its handler does not read, so it would not see it.
+pub struct Held(#[expect(dead_code, reason = "only its end says something")] oneshot::Sender<Infallible>);
+
+/// The other end of a connection within the process.
+pub struct LocalEnd {
+    /// Its bytes.
+    pub bytes: DuplexStream,
+    /// Ends, with an error, when the engine has let go of its end.
+    pub left: oneshot::Receiver<Infallible>,
 }
 
 impl Plain {
@@ -40,11 +59,18 @@ impl Plain {
         Poll::Ready(Ok(peeked == 1 && byte[0].is_ascii_uppercase()))
     }
 
+    /// A connection to a service within the process, and the service's end of it.
+    pub fn local() -> (Self, LocalEnd) {
+        let (near, far) = tokio::io::duplex(LOCAL_BYTES);
+        let (held, left) = oneshot::channel();
+        (Self::Local(near, Held(held)), LocalEnd { bytes: far, left })
+    }
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
-            Self::Memory(_) => Poll::Ready(Ok(())),
+            Self::Memory(_) | Self::Local(..) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -131,7 +157,7 @@ macro_rules! pass_on {
                 buf: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    $(Self::$variant(inner) => Pin::new(inner).poll_read(cx, buf),)*
+                    $(Self::$variant(inner, ..) => Pin::new(inner).poll_read(cx, buf),)*
                 }
             }
         }
@@ -139,7 +165,7 @@ macro_rules! pass_on {
         impl AsyncWrite for $outer {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
-                    $(Self::$variant(inner) => Pin::new(inner).poll_write(cx, buf),)*
+                    $(Self::$variant(inner, ..) => Pin::new(inner).poll_write(cx, buf),)*
                 }
             }
 
@@ -149,30 +175,30 @@ macro_rules! pass_on {
                 bufs: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
                 match self.get_mut() {
-                    $(Self::$variant(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),)*
+                    $(Self::$variant(inner, ..) => Pin::new(inner).poll_write_vectored(cx, bufs),)*
                 }
             }
 
             fn is_write_vectored(&self) -> bool {
                 match self {
-                    $(Self::$variant(inner) => inner.is_write_vectored(),)*
+                    $(Self::$variant(inner, ..) => inner.is_write_vectored(),)*
                 }
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    $(Self::$variant(inner) => Pin::new(inner).poll_flush(cx),)*
+                    $(Self::$variant(inner, ..) => Pin::new(inner).poll_flush(cx),)*
                 }
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() {
-                    $(Self::$variant(inner) => Pin::new(inner).poll_shutdown(cx),)*
+                    $(Self::$variant(inner, ..) => Pin::new(inner).poll_shutdown(cx),)*
                 }
             }
         }
     };
 }
 
-pass_on!(Plain: Tcp Unix Memory);
+pass_on!(Plain: Tcp Unix Memory Local);
 pass_on!(Stream: Plain Client Upstream);

@@ -1,8 +1,17 @@
-//! A client and upstreams over streams in memory. They know bytes, not HTTP libraries.
+//! A client and upstreams over streams in memory. They know bytes, not HTTP libraries; but for [`service`], which is what
+//! a Rust program puts behind the engine.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use mainstay::Body;
+use mainstay::local::{Services, given_per_worker};
+use mainstay_proxy::forward::endpoint::Dialer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
@@ -12,7 +21,7 @@ pub const STREAM_BYTES: usize = 64 * 1024;
 const BACKLOG: usize = 1024;
 
 /// Opens one end of a stream; the other end is with the upstream.
-pub type Dial = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
+pub type Dial = Dialer;
 
 /// An upstream that gives every request the same answer. Requests are without body, or their bodies end with
 /// an empty line.
@@ -20,8 +29,40 @@ pub fn canned(answer: &'static [u8]) -> Dial {
     Arc::new(move || {
         let (near, far) = tokio::io::duplex(STREAM_BYTES);
         tokio::task::spawn_local(answer_all(far, answer));
-        Ok(near)
+        Ok(near.into())
     })
+}
+
+/// A service within the process that gives every request the same answer, on the engine's own thread.
+///
+/// # Panics
+/// Never: no threads are started.
+pub fn service(content_type: &'static str, body: &'static str) -> Dial {
+    let given = given_per_worker("canned".into(), move || Canned { content_type, body });
+    let services = Services::start(vec![given], 0).expect("no threads are started");
+    Arc::clone(&services.dialers()["canned"])
+}
+
+#[derive(Clone)]
+struct Canned {
+    content_type: &'static str,
+    body: &'static str,
+}
+
+impl tower_service::Service<Request<Body>> for Canned {
+    type Response = Response<Full<&'static [u8]>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<Body>) -> Self::Future {
+        let mut response = Response::new(Full::new(self.body.as_bytes()));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        ready(Ok(response))
+    }
 }
 
 async fn answer_all(mut stream: DuplexStream, answer: &'static [u8]) {
@@ -49,7 +90,7 @@ impl Scripted {
         let dial: Dial = Arc::new(move || {
             let (near, far) = tokio::io::duplex(STREAM_BYTES);
             sender.try_send(far).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
-            Ok(near)
+            Ok(near.into())
         });
         (Self(receiver), dial)
     }

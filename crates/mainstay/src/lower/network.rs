@@ -13,7 +13,7 @@ use mainstay_proxy::tls::client::{ClientFiles, ClientTls, Offer, server_name};
 use mainstay_proxy::tls::pem::PairFiles;
 use mainstay_proxy::tls::server::{ServerFiles, ServerTls};
 
-use super::{Defect, LowerError, Surroundings};
+use super::{Defect, Locals, LowerError, Surroundings};
 
 /// `server`, with its TLS sets loaded.
 pub(super) fn server(checked: &Checked, with: &Surroundings<'_>) -> Result<ServerPlan, LowerError> {
@@ -107,7 +107,7 @@ pub(super) fn upstream(
         }
         let cells = metrics::endpoint(with.registry, &upstream.name, &settings.display);
         let mut shared = EndpointShared::new(Arc::clone(&name), settings, cells);
-        let key = || format!("upstreams.{name}.endpoints.{index}");
+        let key = || endpoint_key(&name, index);
         shared.dialer = dialer(endpoint, with, &key)?;
         shared.secure = secure(&shared.settings, tls.as_ref(), &key)?;
         Ok(Arc::new(shared))
@@ -201,8 +201,33 @@ fn dialer(
     key: &dyn Fn() -> String,
 ) -> Result<Option<Dialer>, LowerError> {
     let EndpointAddress::Local(name) = &endpoint.address else { return Ok(None) };
-    match with.locals.get(name) {
-        Some(dialer) => Ok(Some(Arc::clone(dialer))),
-        None => Err(LowerError::NoLocal { key: key(), name: name.clone() }),
+    match missing(key(), name, with.locals) {
+        Some(missing) => Err(missing),
+        None => Ok(with.locals.get(name).cloned()),
     }
+}
+
+/// The services within the process that endpoints name, each with its key.
+pub(super) fn locals(checked: &Checked) -> impl Iterator<Item = (String, &str)> {
+    checked.upstreams.values().flat_map(|upstream| {
+        upstream.endpoints.iter().enumerate().filter_map(|(index, endpoint)| match &endpoint.address {
+            EndpointAddress::Local(name) => Some((endpoint_key(&upstream.name, index), name.as_str())),
+            EndpointAddress::Tcp { .. } | EndpointAddress::Unix(_) => None,
+        })
+    })
+}
+
+/// What is wrong when there is no service of this name.
+pub(super) fn missing(key: String, name: &str, locals: &Locals) -> Option<LowerError> {
+    if locals.contains_key(name) {
+        return None;
+    }
+    let known: Vec<_> = locals.keys().map(|known| format!("`{known}`")).collect();
+    let known =
+        if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+    Some(LowerError::NoLocal { key, name: name.to_owned(), known })
+}
+
+fn endpoint_key(upstream: &str, index: usize) -> String {
+    format!("upstreams.{upstream}.endpoints.{index}")
 }

@@ -66,12 +66,19 @@ fn try_samples(name: &str, text: &str) -> Result<(), String> {
             "sh" => session.type_lines(&text),
             "console" => session.converse(&text),
             "json" => check_json(&text),
+            "rust" | "rust,no_run" => is_compiled(name),
             "text" => Ok(()),
             _ => Err(format!("unmarked: ```{mark}; CONTRIBUTING.md says how samples are marked")),
         };
         tried.map_err(|why| format!("{place}: {why}"))?;
     }
     session.end()
+}
+
+/// Programs are documentation tests, which cargo runs and not this; but only those of documents that the crate names.
+fn is_compiled(name: &str) -> Result<(), String> {
+    let named = include_str!("../../src/lib.rs").contains(&format!("include_str!(\"../../../{name}\")"));
+    if named { Ok(()) } else { Err(format!("crates/mainstay/src/lib.rs does not name {name}")) }
 }
 
 /// JSON can be read; a problem document says of its code what the table says.
@@ -104,6 +111,7 @@ fn a_sample_that_is_wrong_is_found() {
     let rows = [
         ("```\nx\n```\n", "unmarked"),
         ("```toml\nx = 1\n```\n", "unmarked"),
+        ("```rust\nfn main() {}\n```\n", "does not name"),
         ("```yaml\nserver: {}\n```\n", "nothing_served"),
         ("```yaml fragment\nservr: {}\n```\n", "unknown_key"),
         ("```yaml fragment\n  limits: {}\n```\n", "first column"),

@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod demo;
 mod documents;
+mod embedded;
 mod examples;
 mod floods;
 mod handover;

@@ -231,7 +231,9 @@ impl Passed {
         match plain {
             Plain::Tcp(stream) => stream.into_std().map(Self::Tcp),
             Plain::Unix(stream) => stream.into_std().map(Self::Unix),
-            Plain::Memory(_) => Err(io::Error::other("what lies in memory stays where it is")),
+            Plain::Memory(_) | Plain::Local(..) => {
+                Err(io::Error::other("what lies in memory stays where it is"))
+            }
         }
     }
 

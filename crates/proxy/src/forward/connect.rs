@@ -30,6 +30,8 @@ pub enum ConnectError {
     Handshake,
     /// TLS could not be set up; why.
     Tls(String),
+    /// A service within the process takes no connection; why.
+    Local(String),
     /// This machine has no descriptor, port or memory left for another connection.
     OutOfResources,
 }
@@ -57,6 +59,9 @@ impl ConnectError {
             Self::Tls(_) => {
                 new(ProblemCode::UpstreamTls, "No TLS connection to the service could be set up.")
             }
+            Self::Local(_) => {
+                new(ProblemCode::LocalServiceFailed, "The service took no connection. Nothing was sent.")
+            }
             Self::OutOfResources => {
                 new(ProblemCode::Overloaded, "The gateway cannot open another connection.").retry_after_s(1)
             }
@@ -73,6 +78,7 @@ impl ConnectError {
             Self::PoolExhausted => "pool exhausted".into(),
             Self::Handshake => "HTTP/2 handshake failed".into(),
             Self::Tls(why) => format!("TLS failed ({why})"),
+            Self::Local(why) => format!("no connection within the process ({why})"),
             Self::OutOfResources => "no descriptor or port left".into(),
         }
     }
@@ -122,7 +128,10 @@ pub async fn connect(
 
 async fn reach(endpoint: &EndpointShared, until: Instant) -> Result<Plain, ConnectError> {
     if let Some(dial) = &endpoint.dialer {
-        return dial().map(Plain::from).map_err(|error| ConnectError::from_io(&error));
+        return dial().map_err(|error| match endpoint.is_local() {
+            true => ConnectError::Local(error.to_string()),
+            false => ConnectError::from_io(&error),
+        });
     }
     if let Address::Unix(path) = &endpoint.settings.address {
         return match timeout_at(until, UnixStream::connect(path)).await {

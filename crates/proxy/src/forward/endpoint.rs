@@ -14,9 +14,9 @@ use std::time::Duration;
 use http::HeaderValue;
 use mainstay_telemetry::{Counter, Gauge, Histogram};
 use rustls::pki_types::ServerName;
-use tokio::io::DuplexStream;
 use tokio::sync::{Semaphore, watch};
 
+use crate::stream::Plain;
 use crate::tls::client::{ClientFiles, ClientTls};
 
 /// An upstream, over all workers.
@@ -179,8 +179,8 @@ pub struct EndpointShared {
     pub metrics: EndpointMetrics,
 }
 
-/// Opens a connection within the process, in place of a socket.
-pub type Dialer = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
+/// Opens a connection within the process, in place of a socket. Called on the worker that will use it.
+pub type Dialer = Arc<dyn Fn() -> io::Result<Plain> + Send + Sync>;
 
 /// What a name resolves to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -299,6 +299,11 @@ impl EndpointShared {
             addresses.rotate_left(turn);
         }
         Ok(addresses)
+    }
+
+    /// True when it is a service within the process.
+    pub fn is_local(&self) -> bool {
+        matches!(self.settings.address, Address::Local(_))
     }
 
     /// Open connections over all workers.

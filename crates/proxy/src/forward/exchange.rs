@@ -213,13 +213,20 @@ impl InFlight {
     }
 
     /// Whether a failure on a used connection may be mended by sending again, unseen by the client: when the
-    /// request is still whole here and either nothing was sent or repeating it changes nothing.
+    /// request is still whole here and either nothing was sent or repeating it changes nothing. A service within the
+    /// process ends a connection only by failing: what it failed at is not given to it again.
     pub fn may_resend(&self, error: &ExchangeError) -> bool {
         let Some(exchange) = &self.exchange else { return false };
         matches!(error, ExchangeError::Reset)
             && exchange.is_whole_here()
             && (exchange.reached() == Reached::Nothing
-                || matches!(self.cx.method, Method::GET | Method::HEAD | Method::OPTIONS))
+                || (!self.is_local()
+                    && matches!(self.cx.method, Method::GET | Method::HEAD | Method::OPTIONS)))
+    }
+
+    /// True when it goes to a service within the process.
+    pub fn is_local(&self) -> bool {
+        self.endpoint.shared.is_local()
     }
 
     /// The next piece of the answer's body.

@@ -263,7 +263,9 @@ impl InFlight {
     fn failed(mut self, cx: &RequestCx, error: &ExchangeError) -> Failure {
         let reached = self.reached();
         self.give_up();
+        let is_local = self.is_local();
         let detail = match (error, reached) {
+            (ExchangeError::Reset, _) if is_local => "The service failed before it had answered.",
             (ExchangeError::Reset, Reached::Nothing) => {
                 "The service closed the connection before the request was sent."
             }
@@ -277,6 +279,9 @@ impl InFlight {
         let (code, why) = match error {
             ExchangeError::Malformed(why) => (ProblemCode::UpstreamMalformed, *why),
             ExchangeError::TooLarge(why) => (ProblemCode::UpstreamTooLarge, *why),
+            ExchangeError::Reset if is_local => {
+                (ProblemCode::LocalServiceFailed, "the service in the process ended without an answer")
+            }
             ExchangeError::Reset | ExchangeError::Body(_) => {
                 (ProblemCode::UpstreamReset, "connection closed before an answer")
             }
@@ -319,7 +324,7 @@ fn proxy_status(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::UpstreamUnreachable => "destination_ip_unroutable",
         ProblemCode::UpstreamDns => "dns_error",
         ProblemCode::UpstreamTls => "tls_protocol_error",
-        ProblemCode::UpstreamReset => "connection_terminated",
+        ProblemCode::UpstreamReset | ProblemCode::LocalServiceFailed => "connection_terminated",
         ProblemCode::UpstreamMalformed => "http_protocol_error",
         ProblemCode::UpstreamTooLarge => "http_response_header_section_size",
         ProblemCode::UpstreamConnectTimeout => "connection_timeout",

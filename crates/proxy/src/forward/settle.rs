@@ -54,7 +54,7 @@ pub fn detach(flight: InFlight, within: Duration) {
             Ok(Err(error)) => {
                 cx.trail(
                     Stage::Settle,
-                    format!("ended without an answer after {after_ms} ms: {}", cause(&error)),
+                    format!("ended without an answer after {after_ms} ms: {}", cause(&error, &flight)),
                 );
                 flight.give_up();
             }
@@ -95,8 +95,9 @@ async fn finish(flight: &mut InFlight) -> Result<Option<u16>, ExchangeError> {
     Ok(status)
 }
 
-fn cause(error: &ExchangeError) -> &'static str {
+fn cause(error: &ExchangeError, flight: &InFlight) -> &'static str {
     match error {
+        ExchangeError::Reset if flight.is_local() => "the service in the process failed",
         ExchangeError::Reset => "the service closed the connection",
         ExchangeError::Malformed(why) | ExchangeError::TooLarge(why) => why,
         ExchangeError::Body(_) => "the client left before its request was complete",

@@ -230,6 +230,9 @@ impl UpstreamBody {
         let Some(mut flight) = self.flight.take() else { return };
         let why = match error {
             ExchangeError::Malformed(why) | ExchangeError::TooLarge(why) => why,
+            ExchangeError::Reset if flight.is_local() => {
+                "the service in the process failed within its answer"
+            }
             ExchangeError::Reset | ExchangeError::Body(_) => {
                 "the service closed the connection within its answer"
             }

@@ -229,6 +229,21 @@ events! {
         /// What went wrong.
         cause: &'a str,
     }
+    /// A service within the process panicked or gave an error.
+    LocalServiceFailed "local_service_failed" Error "A service within the process failed; its request was not answered as a whole." {
+        /// The name after `local:`.
+        service: &'a str,
+        /// The request's id, where one had come.
+        request_id: &'a str,
+        /// The panic's message, or the error.
+        cause: &'a str,
+    }
+    /// A service within the process was given to the engine and no endpoint names it.
+    LocalServiceUnused "local_service_unused" Warn
+        "A service within the process is named by no endpoint (`local:NAME`), so nothing is sent to it." {
+        /// Its name.
+        service: &'a str,
+    }
     /// A name did not resolve.
     DnsFailed "dns_failed" Warn "The name of an endpoint does not resolve; addresses known before are kept." {
         /// The upstream's name.
