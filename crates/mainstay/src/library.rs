@@ -173,6 +173,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configuration(problems) => f.write_str(&mainstay_config::render_text(problems)),
+            // With its place, as the binary shows it.
+            Self::Start(StartError::Bind(problem)) => {
+                f.write_str(&mainstay_config::render_text(std::slice::from_ref(problem)))
+            }
             Self::Start(error) => error.fmt(f),
         }
     }
