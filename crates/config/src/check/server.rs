@@ -62,7 +62,9 @@ impl Check<'_> {
                 ListenAddress::Unix(path) => ListenAddress::Unix(self.socket(at, path)),
             };
             let tls = self.tls_named(&spec.tls, raw, named);
-            if let Some(known) = listen.iter().find(|known| collide(&known.address, &address)) {
+            // What a listener speaks is found by its address as it is written, so a port of 0 stands there once.
+            let is_taken = |known: &&Listener| known.address == address || collide(&known.address, &address);
+            if let Some(known) = listen.iter().find(is_taken) {
                 let message = match &known.address {
                     ListenAddress::Tcp(known) => format!("another listener is on {known} already"),
                     ListenAddress::Unix(_) => "another listener is on this socket already".to_owned(),

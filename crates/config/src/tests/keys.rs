@@ -76,7 +76,8 @@ fn addresses() {
     listen("[127.0.0.1:8080, 0.0.0.0:8080]", &["error duplicate_listen 1:36"]);
     listen("127.0.0.1:9090", &["error duplicate_listen 1:1"]);
     listen("[]", &["error empty_list 1:19"]);
-    listen("[127.0.0.1:0, 127.0.0.1:0, '[::1]:8080', 127.0.0.1:8080]", &[]);
+    listen("[127.0.0.1:0, 127.0.0.1:0]", &["error duplicate_listen 1:33"]);
+    listen("[127.0.0.1:0, '[::1]:0', '[::1]:8080', 127.0.0.1:8080]", &[]);
     check("control: { listen: 0.0.0.0:9090 }", &["error control_off_loopback 1:20"]);
     check("control: { listen: '[::]:9090' }", &["error control_off_loopback 1:20"]);
     check("control: { listen: '[::1]:9091' }", &[]);
