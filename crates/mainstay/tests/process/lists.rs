@@ -26,23 +26,36 @@ fn quoted(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// Sources below these folders, without tests.
+fn sources(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            // Of the path within the crates: the checkout may lie anywhere.
+            let is_test = path
+                .components()
+                .rev()
+                .take(4)
+                .any(|part| part.as_os_str().to_str().unwrap().contains("test"));
+            if path.is_dir() {
+                folders.push(path);
+            } else if !is_test && path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 /// Names of metrics in the sources: string literals with the engine's prefixes.
 fn metrics_in_sources() -> BTreeSet<String> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folders = std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path().join("src")).collect();
     let mut found = BTreeSet::new();
-    let mut folders: Vec<PathBuf> =
-        std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path().join("src")).collect();
-    while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if !path.to_str().unwrap().contains("test") && path.extension().is_some_and(|e| e == "rs")
-            {
-                let text = std::fs::read_to_string(path).unwrap();
-                let literals = text.split('"').filter(|part| is_metric(part)).map(str::to_owned);
-                found.extend(literals);
-            }
-        }
+    for path in sources(folders) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let literals = text.split('"').filter(|part| is_metric(part)).map(str::to_owned);
+        found.extend(literals);
     }
     found
 }
@@ -151,4 +164,39 @@ fn defaults_in_the_guide_are_those_of_the_schema() {
             assert!(guide.contains(&format!("`{key}`")), "{block}: nothing explains {key}");
         }
     }
+}
+
+/// Literals of the sources in the form of a code that are names of settings.
+const NO_CODES: [&str; 2] = ["allow_missing_env", "now_s"];
+
+/// What `check` and a reload can say stands in the guide, and nothing else.
+#[test]
+fn every_code_of_check_stands_in_the_guide() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = sources(vec![crates.join("config/src"), crates.join("openapi/src")]);
+    files.extend(["lower.rs", "reload.rs"].map(|name| crates.join("mainstay/src").join(name)));
+    let schema = ask(Path::new("/"), &["schema"]).out;
+    let is_key = |word: &str| schema.contains(&format!("\"{word}\":"));
+    let is_code = |word: &&str| {
+        word.contains('_')
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && !word.starts_with("mainstay_")
+            && !mainstay_telemetry::log::FIELDS.contains(word)
+            && !NO_CODES.contains(word)
+    };
+    // These have no underscore.
+    let mut known: BTreeSet<String> = ["bind", "internal"].map(str::to_owned).into();
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap();
+        known.extend(text.split('"').filter(is_code).filter(|word| !is_key(word)).map(str::to_owned));
+    }
+    assert!(known.len() > 90, "{known:?}");
+    let guide = guide("check-codes");
+    let mut described = Vec::new();
+    for heading in guide.lines().filter(|line| line.starts_with("## ")) {
+        described.extend(rows(&guide, heading).iter().flat_map(|row| quoted(&row[0])));
+    }
+    let unique: BTreeSet<String> = described.iter().cloned().collect();
+    assert_eq!(unique.len(), described.len(), "a code stands twice");
+    assert_eq!(unique, known);
 }
