@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::plan::TrustedNetwork;
 
@@ -50,13 +50,13 @@ pub fn client_address(
 }
 
 fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    list(headers, "x-forwarded-for").map(parse_node).collect()
+    list(headers, "x-forwarded-for").map(|entry| parse_node(entry?)).collect()
 }
 
 fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     list(headers, "forwarded")
         .map(|element| {
-            let node = element.split(';').find_map(|pair| {
+            let node = element?.split(';').find_map(|pair| {
                 let (name, value) = pair.trim().split_once('=')?;
                 name.eq_ignore_ascii_case("for").then_some(value)
             });
@@ -65,8 +65,11 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
+/// The entries of all lines. One that is no text is an entry all the same: left out, it would hand the word to whoever
+/// wrote what stands before it, or to the other field.
+fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Option<&'a str>> {
+    let entries = |value: &'a HeaderValue| value.as_bytes().split(|byte| *byte == b',');
+    headers.get_all(name).iter().flat_map(entries).map(|entry| std::str::from_utf8(entry).ok())
 }
 
 /// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
@@ -75,18 +78,26 @@ fn parse_node(text: &str) -> Option<IpAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some(ip.to_canonical());
     }
-    if let Some(rest) = text.strip_prefix('[') {
-        return rest.split(']').next()?.parse().ok();
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
-    host.parse::<std::net::Ipv4Addr>().ok().map(IpAddr::V4)
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            (
+                IpAddr::V6(host.parse().ok()?),
+                if port.is_empty() { None } else { Some(port.strip_prefix(':')?) },
+            )
+        }
+        None => {
+            let (host, port) = text.rsplit_once(':')?;
+            (IpAddr::V4(host.parse().ok()?), Some(port))
+        }
+    };
+    // Numbers may have a sign where they are parsed.
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    port.is_none_or(is_port).then(|| host.to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -112,7 +123,32 @@ mod tests {
         check("10.0.0.1", "forwarded", "for=198.51.100.7;proto=https", "198.51.100.7");
         check("10.0.0.1", "forwarded", "for=\"[2001:db8::1]:9\"", "2001:db8::1");
         check("::ffff:10.0.0.1", xff, "2001:db8::9", "2001:db8::9");
+        check("10.0.0.1", xff, "[2001:db8::1]x", "10.0.0.1");
+        check("10.0.0.1", xff, "[198.51.100.7]", "10.0.0.1");
+        check("10.0.0.1", xff, "[::ffff:198.51.100.7]:80", "198.51.100.7");
         check("unix", xff, "198.51.100.7", "198.51.100.7");
         check("unix", xff, "", "unknown");
+    }
+
+    /// Once such a line was passed over, and whoever sent it chose its own address in what stood before, or in the other
+    /// field.
+    #[test]
+    fn an_entry_that_is_no_text_ends_what_can_be_known() {
+        let trusted = [TrustedNetwork { address: "10.0.0.0".parse().unwrap(), prefix: 8 }];
+        let bytes = |value: &'static [u8]| HeaderValue::from_bytes(value).unwrap();
+        let peer = "10.0.0.1".parse().ok();
+        let check = |lines: &[(&'static str, &'static [u8])], expected: &str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, bytes(value));
+            }
+            let found = client_address(peer, &headers, &trusted).client;
+            assert_eq!(found, expected.parse::<IpAddr>().ok(), "{lines:?}");
+        };
+        let xff = "x-forwarded-for";
+        check(&[(xff, b"\xff"), ("forwarded", b"for=203.0.113.66")], "10.0.0.1");
+        check(&[(xff, b"203.0.113.66"), (xff, b"\xff")], "10.0.0.1");
+        check(&[(xff, b"203.0.113.66"), (xff, b"\xff, 198.51.100.7")], "198.51.100.7");
+        check(&[("forwarded", b"for=203.0.113.66"), ("forwarded", b"\xff")], "10.0.0.1");
     }
 }

@@ -46,6 +46,8 @@ impl Seen {
 
     /// `X-Request-Timeout-Ms`. It goes on.
     pub const X_TIMEOUT: Self = Self(1 << 15);
+    /// Look-alikes of the fields that frame a body. HTTP/1 does not let them in.
+    pub const LIKE_FRAMING: Self = Self(1 << 16);
 
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -90,6 +92,7 @@ pub fn known(name: &str) -> Seen {
         "traceparent" => Seen::TRACEPARENT,
         "tracestate" => Seen::TRACESTATE,
         "via" => Seen::VIA,
+        "content_length" | "transfer_encoding" => Seen::LIKE_FRAMING,
         _ => match name.as_bytes() {
             [b'x', b'-' | b'_', rest @ ..] => extension(name, rest),
             _ => Seen::default(),

@@ -4,6 +4,7 @@
 //! anything was run. The engine owes exactly that. Where another server does something else, the row says what and why,
 //! so that a change of any of the three is seen. `docs/differential.md` is made of the same tables.
 
+mod downgrade;
 mod framing;
 mod heads;
 pub(crate) mod recorder;

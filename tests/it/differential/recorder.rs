@@ -156,7 +156,7 @@ impl Request {
             let name = name.to_ascii_lowercase();
             if HOP.contains(&name.as_str()) {
                 text = format!("{text} hop:{name}");
-            } else if name.starts_with("x-probe") || name.starts_with("x_probe") {
+            } else if name == "cookie" || name.starts_with("x-probe") || name.starts_with("x_probe") {
                 text = format!("{text} {name}=[{}]", value.escape_debug());
             }
         }

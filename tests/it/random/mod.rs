@@ -8,6 +8,7 @@
 mod answers;
 mod input;
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,13 +18,13 @@ use std::time::Duration;
 use crate::differential::recorder::{READINGS, Request, STRICT, requests};
 use crate::setup::{Config, GUARD, Setup, serving};
 
-const CONNECTIONS: u64 = 4_000;
+const CONNECTIONS: u64 = 6_000;
 const CLIENTS: u64 = 8;
 /// Only decides when a client stops waiting for more and says that it sends no more: no outcome depends on it.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Every byte that came to the upstream, by connection.
-type Recorded = Arc<Mutex<Vec<Vec<u8>>>>;
+type Recorded = Arc<Mutex<HashMap<usize, Vec<u8>>>>;
 
 /// An upstream that answers each whole request, in one way after another, and keeps its connections open.
 fn upstream() -> (SocketAddr, Recorded) {
@@ -36,10 +37,12 @@ fn upstream() -> (SocketAddr, Recorded) {
     ];
     let recorded = Recorded::default();
     let (all, count) = (Arc::clone(&recorded), AtomicU64::new(0));
-    let address = serving(move |_, mut stream| {
+    let address = serving(move |number, mut stream| {
         let (mut bytes, mut buffer, mut answered) = (Vec::new(), [0; 16_384], 0);
         'connection: while let Ok(read @ 1..) = stream.read(&mut buffer) {
             bytes.extend_from_slice(&buffer[..read]);
+            // Before it is answered: who has the answer finds the request here.
+            all.lock().unwrap().entry(number).or_default().extend_from_slice(&buffer[..read]);
             let whole = requests(&bytes, STRICT).iter().filter(|request| request.is_whole).count();
             while answered < whole {
                 answered += 1;
@@ -49,7 +52,6 @@ fn upstream() -> (SocketAddr, Recorded) {
                 }
             }
         }
-        all.lock().unwrap().push(bytes);
     });
     (address, recorded)
 }
@@ -103,14 +105,14 @@ fn ill_formed(request: &Request) -> Option<&'static str> {
 }
 
 /// Checks what came over one connection to the upstream; how many requests were whole.
-fn check_upstream(bytes: &[u8]) -> usize {
+fn check_upstream(seed: u64, bytes: &[u8]) -> usize {
     let [first, others @ ..] = READINGS.map(|reading| requests(bytes, reading));
     for other in others {
-        assert_eq!(first, other, "read in two ways: {}", bytes.escape_ascii());
+        assert_eq!(first, other, "seed {seed}, read in two ways: {}", bytes.escape_ascii());
     }
     let whole = first.iter().filter(|request| request.is_whole);
     for request in whole.clone() {
-        assert_eq!(ill_formed(request), None, "{}", bytes.escape_ascii());
+        assert_eq!(ill_formed(request), None, "seed {seed}: {}", bytes.escape_ascii());
     }
     whole.count()
 }
@@ -152,8 +154,7 @@ async fn round(seed: u64, connections: u64) {
     let events = std::fs::read_to_string(setup.folder.path().join("events.log")).unwrap();
     assert!(!events.contains("worker_panicked"), "seed {seed}: {events}");
     setup.engine.stop().await;
-    // Its pool is closed, so that nothing more comes.
-    let whole: usize = recorded.lock().unwrap().iter().map(|bytes| check_upstream(bytes)).sum();
+    let whole: usize = recorded.lock().unwrap().values().map(|bytes| check_upstream(seed, bytes)).sum();
     let refused = refused.load(Ordering::Relaxed);
     assert!(whole as u64 > connections / 8, "only {whole} requests were forwarded");
     assert!(refused > connections / 20, "only {refused} connections began with a refusal");

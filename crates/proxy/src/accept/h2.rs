@@ -16,15 +16,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Method;
 use http::header::{COOKIE, EXPECT, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mainstay_wire::limits::METHOD_BYTES_MAX;
-use mainstay_wire::{Authority, Refusal};
+use mainstay_wire::{Authority, Refusal, Target, Text};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -343,21 +344,24 @@ async fn answer(
     body_timeout: Duration,
 ) -> http::Response<OutBody> {
     let (mut parts, incoming) = request.into_parts();
-    if let Some(refusal) = refused(&parts, &conn.worker.snapshot().plan.server) {
+    let seen = Seen::of(&parts.headers);
+    if let Some(refusal) = refused(&parts, seen, &conn.worker.snapshot().plan.server) {
         return lifecycle::refuse_bytes(conn, refusal.code(), refusal.detail());
     }
+    let target = match target(&parts.uri) {
+        Ok(target) => target,
+        Err(refusal) => return lifecycle::refuse_bytes(conn, refusal.code(), refusal.detail()),
+    };
+    join_cookies(&mut parts.headers);
     let is_head = parts.method == Method::HEAD;
     let authority = match authority(&parts) {
         Ok(authority) => authority,
         Err(detail) => return lifecycle::refuse_bytes(conn, "bad_host", detail),
     };
-    join_cookies(&mut parts.headers);
-    let uri = &parts.uri;
-    let seen = Seen::of(&parts.headers);
     let is_grpc = grpc::is_call(&parts.headers);
     let request = Request {
-        path: Bytes::copy_from_slice(uri.path().as_bytes()),
-        query: uri.query().map(|q| Bytes::copy_from_slice(q.as_bytes())),
+        path: target.path.into_bytes(),
+        query: target.query.map(Text::into_bytes),
         is_grpc,
         wanted_within: if is_grpc {
             grpc::timeout(&parts.headers)
@@ -409,7 +413,7 @@ fn has_whitespace_around(value: &HeaderValue) -> bool {
 }
 
 /// What a head of HTTP/1 is refused for, where HTTP/2 does not refuse it by itself.
-fn refused(parts: &http::request::Parts, server: &ServerPlan) -> Option<Refusal> {
+fn refused(parts: &http::request::Parts, seen: Seen, server: &ServerPlan) -> Option<Refusal> {
     if parts.method == Method::CONNECT {
         return Some(Refusal::NotImplemented("This server opens no tunnels."));
     }
@@ -421,6 +425,13 @@ fn refused(parts: &http::request::Parts, server: &ServerPlan) -> Option<Refusal>
     }
     if parts.headers.values().any(has_whitespace_around) {
         return Some(Refusal::Malformed("The value of a field begins or ends with whitespace."));
+    }
+    if parts.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Some(Refusal::Malformed("The method has a lower-case letter."));
+    }
+    if seen.has(Seen::LIKE_FRAMING) {
+        let detail = "A field name is a look-alike of Content-Length or Transfer-Encoding.";
+        return Some(Refusal::Malformed(detail));
     }
     let mut expected = parts.headers.get_all(EXPECT).iter();
     if expected.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
@@ -436,6 +447,12 @@ fn refused(parts: &http::request::Parts, server: &ServerPlan) -> Option<Refusal>
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     (fields.sum::<usize>() + target > server.header_bytes_max)
         .then_some(Refusal::TooLarge("The request head is larger than this server accepts."))
+}
+
+/// `:path` by the rules of HTTP/1: h2 takes bytes that cannot stand in a request line.
+fn target(uri: &Uri) -> Result<Target, Refusal> {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    Target::from_parts(&Bytes::copy_from_slice(target.as_bytes()), None)
 }
 
 /// `:authority`, or `Host`; when both are there they must say the same (RFC 9113, 8.3.1).
