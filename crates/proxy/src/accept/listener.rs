@@ -241,13 +241,19 @@ impl Reserve {
         self.held().take().is_some()
     }
 
-    /// True when it is there.
+    /// False when somebody else has it. Where none can be had at all, as without a /dev, nobody has taken it.
     fn restore(&self) -> bool {
         let mut held = self.held();
-        if held.is_none() {
-            *held = File::open("/dev/null").ok();
+        if held.is_some() {
+            return true;
         }
-        held.is_some()
+        match File::open("/dev/null") {
+            Ok(file) => {
+                *held = Some(file);
+                true
+            }
+            Err(error) => !matches!(error.raw_os_error(), Some(EMFILE | ENFILE)),
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Option<File>> {
