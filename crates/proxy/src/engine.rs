@@ -98,6 +98,7 @@ impl DataPlane {
     /// Waits until nothing runs, for `within` at the most. `false`: something still does.
     pub async fn drained(&self, within: Duration) -> bool {
         let drained = async {
+            self.doors.closed().await;
             // There is no event for "all counters are zero" that would not cost every request; this runs once.
             while self.running() != (0, 0) {
                 tokio::time::sleep(Duration::from_millis(20)).await;

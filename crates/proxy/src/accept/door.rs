@@ -39,6 +39,8 @@ pub struct Opened {
 pub struct Doors {
     shared: Arc<EngineShared>,
     open: Mutex<Vec<Door>>,
+    /// Closed, and perhaps still busy with who waited.
+    closing: Mutex<Vec<watch::Sender<Gate>>>,
 }
 
 struct Door {
@@ -50,7 +52,7 @@ struct Door {
 impl Doors {
     /// None yet.
     pub fn new(shared: Arc<EngineShared>) -> Self {
-        Self { shared, open: Mutex::default() }
+        Self { shared, open: Mutex::default(), closing: Mutex::default() }
     }
 
     /// Brings sockets to the workers. When it returns, each has what it needs to accept as soon as the gate opens.
@@ -97,8 +99,18 @@ impl Doors {
 
     /// Accepts no more.
     pub fn close_all(&self) {
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         for door in self.doors().drain(..) {
             door.gate.send_replace(Gate::Closed);
+            closing.push(door.gate);
+        }
+    }
+
+    /// Waits until every worker has accepted who waited when all were closed. Until then nobody can say that nothing runs.
+    pub async fn closed(&self) {
+        let closing = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
+        for gate in closing {
+            gate.closed().await;
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::connection::{self, ConnCx, ConnPermit, ConnRefused};
 use super::door::Gate;
-use super::socket::{Listening, Passed};
+use super::socket::{BACKLOG, Listening, Passed};
 use super::{linger, proxied};
 use crate::stream::Plain;
 use crate::worker::{Message, Worker};
@@ -43,7 +43,7 @@ pub(crate) async fn run(
             // Who is held stays in the kernel's queue, for this process or for another one.
             at = other_than(&mut gate, Gate::Open) => {
                 if at == Gate::Closed || other_than(&mut gate, Gate::Held).await == Gate::Closed {
-                    return take_last(&worker, &listener, &name);
+                    return take_last(&worker, &listener, &name).await;
                 }
                 continue;
             }
@@ -59,9 +59,23 @@ pub(crate) async fn run(
 }
 
 /// Who waits in the queue when the door closes would be reset with it.
-fn take_last(worker: &Rc<Worker>, listener: &Listening, name: &Arc<str>) {
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        serve(worker, stream, peer, name);
+async fn take_last(worker: &Rc<Worker>, listener: &Listening, name: &Arc<str>) {
+    let mut is_fresh = false;
+    // Bounded, because clients may come faster than they are accepted.
+    for _ in 0..2 * BACKLOG {
+        match listener.accept().now_or_never() {
+            Some(Ok((stream, peer))) => {
+                is_fresh = false;
+                serve(worker, stream, peer, name);
+            }
+            Some(Err(_)) => return,
+            None if is_fresh => return,
+            // Either the queue is empty, or this task has had its turn: asked again in the next one, it is clear which.
+            None => {
+                is_fresh = true;
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::stream::Plain;
 
-const BACKLOG: i32 = 4096;
+/// Connections that may wait to be accepted, on each socket.
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Bound sockets of one listener.
 pub enum Sockets {
