@@ -166,7 +166,8 @@ impl Engine {
         let engine =
             Self { handle, listen, control, token_created, plane, services, server, drain_within, delay };
         if let Err(error) = inherited.serving().await {
-            engine.stop().await;
+            // Not `stop`: paths that were listened on before this process came are not its own to remove.
+            engine.end().await;
             return Err(error.into());
         }
         engine.announce(workers, fell_back.as_ref());
@@ -251,8 +252,12 @@ impl Engine {
         let handle = Arc::clone(&self.handle);
         // What the new process loads and what this one serves should not change places meanwhile.
         let _no_reload = handle.no_reload().await;
-        let sockets =
-            self.copies().map_err(|error| HandoverError::new(format!("no descriptors: {error}")))?;
+        let sockets = self.copies().map_err(|error| {
+            let why = "the listening sockets cannot be copied";
+            HandoverError::new(format!(
+                "{why}: {error}. Raise the limit of open files (ulimit -n, LimitNOFILE)"
+            ))
+        })?;
         let successor = Successor::start(command, &sockets).await?;
         drop(sockets);
         successor.ready().await?;
