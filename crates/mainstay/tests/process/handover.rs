@@ -313,3 +313,44 @@ fn the_mark_of_a_hand_over_alone_is_an_error() {
     // Other commands do not look at it.
     assert_eq!(ask(folder.path(), &["check", "mainstay.yaml"]).code, 0);
 }
+
+/// As an old process that lets go of a socket, and then is not there to hear that the new one serves.
+#[test]
+fn a_new_process_that_may_not_serve_after_all_takes_no_path_away() {
+    use rustix::net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    };
+    use std::os::fd::AsFd;
+    let folder = folder_with(
+        &forward_to(SocketAddr::from(([127, 0, 0, 1], 9)))
+            .replace("listen: 127.0.0.1:0\n  workers", "listen: \"unix:in.sock\"\n  workers"),
+    );
+    let path = folder.path().join("in.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .unwrap();
+    let say = |text: &str, beside: &[std::os::fd::BorrowedFd<'_>]| {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(beside.is_empty() || control.push(SendAncillaryMessage::ScmRights(beside)));
+        let packet = [std::io::IoSlice::new(text.as_bytes())];
+        rustix::net::sendmsg(&ours, &packet, &mut control, SendFlags::empty()).unwrap();
+    };
+    say(r#"{"say":"sockets","listener":"unix:in.sock"}"#, &[listener.as_fd()]);
+    say(r#"{"say":"all"}"#, &[]);
+    let mut command = mainstay(folder.path());
+    command.env("MAINSTAY_HANDOVER", "1").stdin(Stdio::from(theirs)).args(["run", "-c", "mainstay.yaml"]);
+    let mut process = Process::start(&mut command);
+    // The command holds the other end as well, as long as it lives.
+    drop(command);
+    let mut said = [0; 64];
+    let (length, _) = rustix::net::recv(&ours, &mut said[..], rustix::net::RecvFlags::empty()).unwrap();
+    assert_eq!(&said[..length], br#"{"say":"ready"}"#);
+    say(r#"{"say":"yours"}"#, &[]);
+    drop(ours);
+    assert_eq!(process.code(), 1, "{}", process.err());
+    assert!(process.err().contains("the old process has not handed over"), "{}", process.err());
+    assert!(path.exists(), "the old process still listens there");
+    drop(listener);
+}
