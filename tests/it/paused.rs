@@ -301,3 +301,30 @@ fn a_drain_ends_a_tunnel() {
         service.read_exactly(&mut goodbye).await;
     });
 }
+
+#[test]
+fn a_drain_leaves_half_a_second_to_the_next_request_of_a_client() {
+    const KEPT: &str = "GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let start = || {
+        let dial = canned(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        Rig::start(&config("", ""), Clock::System, Output::None, &dial)
+    };
+    paused(async {
+        let rig = start();
+        let (mut asks, mut silent) = (rig.connect(), rig.connect());
+        for client in [&mut asks, &mut silent] {
+            client.send(KEPT).await;
+            client.read_until("\r\n\r\nok").await;
+        }
+        rig.shared.is_draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        let began = Instant::now();
+        // Time enough for several looks at each connection.
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        asks.send(KEPT).await;
+        let answer = asks.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close\r\n"), "{answer}");
+        assert_eq!(silent.read_to_end().await, "");
+        let silence_ms = began.elapsed().as_millis();
+        assert!((500..=700).contains(&silence_ms), "{silence_ms} ms");
+    });
+}
