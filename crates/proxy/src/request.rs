@@ -1,9 +1,10 @@
 //! A request as every stage sees it, whichever protocol brought it.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method};
 use hyper::body::{Body, Incoming};
 use mainstay_wire::Authority;
@@ -76,6 +77,61 @@ pub struct RequestBody {
     bytes_max: u64,
     silence_max: Duration,
     silence: Option<std::pin::Pin<Box<Sleep>>>,
+    kept: Kept,
+}
+
+/// What of a body has been given out, kept within a bound, so that it can be given out once more.
+#[derive(Default)]
+struct Kept {
+    pieces: VecDeque<Bytes>,
+    /// Small pieces behind the last one, copied together: each would hold on to a whole read buffer.
+    tail: BytesMut,
+    bytes: usize,
+    bytes_max: usize,
+    /// So many of the pieces have been given out again.
+    given: usize,
+    /// Something has been given out that was not kept.
+    lost: bool,
+}
+
+/// From this size on a piece is kept as it is, and below it is copied.
+const KEPT_WHOLE_BYTES_MIN: usize = 4 * 1024;
+
+impl Kept {
+    fn take_in(&mut self, data: &Bytes) {
+        if self.lost {
+            return;
+        }
+        if self.bytes + data.len() > self.bytes_max {
+            *self = Self { lost: true, ..Self::default() };
+            return;
+        }
+        self.bytes += data.len();
+        if data.len() < KEPT_WHOLE_BYTES_MIN {
+            self.tail.extend_from_slice(data);
+        } else {
+            self.end_tail();
+            self.pieces.push_back(data.clone());
+        }
+        self.given = self.pieces.len();
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.end_tail();
+        self.given = 0;
+    }
+
+    fn again(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.get(self.given)?.clone();
+        self.given += 1;
+        Some(piece)
+    }
 }
 
 enum Source {
@@ -106,7 +162,16 @@ impl RequestBody {
 
     fn new(source: Source, declared: Option<u64>, silence_max: Duration) -> Self {
         let none = matches!(source, Source::Empty);
-        Self { source, none, declared, received: 0, bytes_max: u64::MAX, silence_max, silence: None }
+        Self {
+            source,
+            none,
+            declared,
+            received: 0,
+            bytes_max: u64::MAX,
+            silence_max,
+            silence: None,
+            kept: Kept::default(),
+        }
     }
 
     /// True when there is nothing to send at all, and never was.
@@ -119,6 +184,46 @@ impl RequestBody {
         self.bytes_max = bytes_max;
     }
 
+    /// Keeps up to so many bytes of what is given out, so that the body can be sent again. A body that is known to be
+    /// longer is not kept at all.
+    pub fn keep(&mut self, bytes_max: usize) {
+        if self.declared.is_none_or(|declared| declared <= bytes_max as u64) {
+            self.kept.bytes_max = bytes_max;
+        }
+    }
+
+    /// Lets go of what was kept: the body will not be sent again.
+    pub fn forget(&mut self) {
+        if !self.none && self.kept.bytes > 0 {
+            self.kept = Kept { lost: true, ..Kept::default() };
+        }
+    }
+
+    /// True when all of it can still be given out from its first byte.
+    pub fn is_whole(&self) -> bool {
+        self.none || !self.kept.lost
+    }
+
+    /// Begins again at the first byte. Only for a body that [`is_whole`](Self::is_whole).
+    pub fn rewind(&mut self) {
+        self.kept.rewind();
+        self.silence = None;
+    }
+
+    /// Another body of the same bytes, if all of them have arrived and were kept.
+    pub fn copy(&mut self) -> Option<Self> {
+        let ended = matches!(self.source, Source::Empty);
+        (ended && self.is_whole()).then(|| {
+            self.kept.end_tail();
+            let mut copy = Self::new(Source::Empty, self.declared, self.silence_max);
+            copy.none = self.none;
+            copy.received = self.received;
+            copy.kept.pieces = self.kept.pieces.clone();
+            (copy.kept.bytes, copy.kept.bytes_max) = (self.kept.bytes, self.kept.bytes_max);
+            copy
+        })
+    }
+
     /// Bytes that have arrived.
     pub fn received(&self) -> u64 {
         self.received
@@ -126,6 +231,9 @@ impl RequestBody {
 
     /// The next piece; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
+        if let Some(data) = self.kept.again() {
+            return Poll::Ready(Some(Ok(Piece::Data(data))));
+        }
         let polled = match &mut self.source {
             Source::Empty => return Poll::Ready(None),
             Source::H1(input) => input.poll_piece(cx),
@@ -138,6 +246,7 @@ impl RequestBody {
                 if self.received > self.bytes_max {
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
+                self.kept.take_in(&data);
                 Poll::Ready(Some(Ok(Piece::Data(data))))
             }
             Poll::Ready(other) => {

@@ -34,9 +34,16 @@ pub enum ConnectError {
     Local(String),
     /// This machine has no descriptor, port or memory left for another connection.
     OutOfResources,
+    /// The request's own time was up first.
+    DeadlineExceeded,
 }
 
 impl ConnectError {
+    /// True when the failure is the upstream's, and not one of the engine's own bounds.
+    pub fn is_of_upstream(&self) -> bool {
+        !matches!(self, Self::PoolExhausted | Self::OutOfResources | Self::DeadlineExceeded)
+    }
+
     /// What the client is told.
     pub fn problem(&self) -> Problem {
         let new = Problem::new;
@@ -62,6 +69,7 @@ impl ConnectError {
             Self::Local(_) => {
                 new(ProblemCode::LocalServiceFailed, "The service took no connection. Nothing was sent.")
             }
+            Self::DeadlineExceeded => new(ProblemCode::DeadlineExceeded, DEADLINE_IN_CONNECT),
             Self::OutOfResources => {
                 new(ProblemCode::Overloaded, "The gateway cannot open another connection.").retry_after_s(1)
             }
@@ -79,6 +87,7 @@ impl ConnectError {
             Self::Handshake => "HTTP/2 handshake failed".into(),
             Self::Tls(why) => format!("TLS failed ({why})"),
             Self::Local(why) => format!("no connection within the process ({why})"),
+            Self::DeadlineExceeded => "the request's time was up before a connection stood".into(),
             Self::OutOfResources => "no descriptor or port left".into(),
         }
     }
@@ -93,6 +102,9 @@ impl ConnectError {
         }
     }
 }
+
+const DEADLINE_IN_CONNECT: &str =
+    "The request's time was up before a connection to the service stood. Nothing was sent.";
 
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;

@@ -8,15 +8,17 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use mainstay_core::Stage;
 use mainstay_wire::HeadLimits;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::attempt::Trip;
 use super::h1::{self, ExchangeError, H1Connection, H1Exchange, Reached};
 use super::h2::{H2Exchange, H2Stream};
 use super::pool::LocalEndpoint;
 use super::{headers, settle};
 use crate::context::RequestCx;
-use crate::plan::{ForwardPlan, UpstreamPlan};
-use crate::request::{Piece, Request, RequestBody};
+use crate::plan::ForwardPlan;
+use crate::request::{Piece, RequestBody};
 
 /// The head of an answer.
 pub struct AnswerHead {
@@ -48,35 +50,22 @@ pub enum Exchange {
 impl Exchange {
     /// Begins over HTTP/1.1.
     pub fn h1(
-        cx: &RequestCx,
-        upstream: &UpstreamPlan,
+        trip: &Trip<'_>,
         endpoint: &LocalEndpoint,
-        path: &str,
-        request: &mut Request,
+        body: RequestBody,
         mut connection: H1Connection,
     ) -> Self {
-        headers::encode_h1(connection.output(), cx, upstream, &endpoint.shared, path, request);
-        let body = std::mem::replace(&mut request.body, RequestBody::empty());
-        Self::H1(Box::new(H1Exchange::new(
-            connection,
-            request.method.clone(),
-            request.upgrade.take(),
-            body,
-            head_limits(cx),
-        )))
+        let Trip { cx, upstream, path, request, .. } = trip;
+        let (out, length) = (connection.output(), body.declared);
+        headers::encode_h1(out, cx, upstream, &endpoint.shared, path, request, length);
+        let (method, upgrade) = (request.method.clone(), request.upgrade.clone());
+        Self::H1(Box::new(H1Exchange::new(connection, method, upgrade, body, head_limits(cx))))
     }
 
     /// Begins over HTTP/2.
-    pub fn h2(
-        cx: &RequestCx,
-        upstream: &UpstreamPlan,
-        endpoint: &LocalEndpoint,
-        path: &str,
-        request: &mut Request,
-        stream: H2Stream,
-    ) -> Self {
-        let parts = headers::parts_h2(cx, upstream, &endpoint.shared, path, request);
-        let body = std::mem::replace(&mut request.body, RequestBody::empty());
+    pub fn h2(trip: &Trip<'_>, endpoint: &LocalEndpoint, body: RequestBody, stream: H2Stream) -> Self {
+        let Trip { cx, upstream, path, request, .. } = trip;
+        let parts = headers::parts_h2(cx, upstream, &endpoint.shared, path, request, body.declared);
         Self::H2(Box::new(H2Exchange::new(stream, parts, body, head_limits(cx))))
     }
 
@@ -154,7 +143,12 @@ pub struct InFlight {
 
 impl InFlight {
     /// Counts a request that is about to be sent.
-    pub fn begin(cx: &Rc<RequestCx>, endpoint: &Rc<LocalEndpoint>, plan: &ForwardPlan) -> Self {
+    pub fn begin(
+        cx: &Rc<RequestCx>,
+        endpoint: &Rc<LocalEndpoint>,
+        plan: &ForwardPlan,
+        began: Instant,
+    ) -> Self {
         endpoint.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         cx.worker.cells.gauge_add(endpoint.shared.metrics.in_flight, 1);
         Self {
@@ -162,7 +156,7 @@ impl InFlight {
             cx: Rc::clone(cx),
             endpoint: Rc::clone(endpoint),
             settle_within: plan.timeouts.settle,
-            began: Instant::now(),
+            began,
             received: 0,
             settling: false,
             in_use: false,
@@ -183,9 +177,49 @@ impl InFlight {
         self.exchange.insert(exchange)
     }
 
-    /// Gives the exchange out, to be sent over another connection.
-    pub fn take_exchange(&mut self) -> Option<Exchange> {
-        self.exchange.take()
+    /// Where it goes.
+    pub fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        &self.endpoint
+    }
+
+    /// Ends the exchange over a dead connection: its body from the first byte, and its place under the cap where it had
+    /// a connection to itself.
+    pub fn take_remains(&mut self) -> (RequestBody, Option<OwnedSemaphorePermit>) {
+        let (mut body, permit) = match self.exchange.take() {
+            Some(Exchange::H1(exchange)) => {
+                let (body, permit) = exchange.into_remains();
+                (body, Some(permit))
+            }
+            Some(Exchange::H2(exchange)) => (exchange.into_body(), None),
+            None => (RequestBody::empty(), None),
+        };
+        body.rewind();
+        (body, permit)
+    }
+
+    /// Ends an exchange that failed or is given up. Its body, if all of that can be sent again.
+    pub fn take_failed(&mut self) -> Option<RequestBody> {
+        let is_whole = self.exchange.as_ref().is_some_and(Exchange::is_whole_here);
+        let (body, _permit) = self.take_remains();
+        self.observe(|m| m.failed);
+        is_whole.then_some(body)
+    }
+
+    /// The body once more, if all of it has arrived and was kept.
+    pub fn copy_body(&mut self) -> Option<RequestBody> {
+        match self.exchange.as_mut()? {
+            Exchange::H1(exchange) => exchange.copy_body(),
+            Exchange::H2(exchange) => exchange.copy_body(),
+        }
+    }
+
+    /// The answer is passed on: nothing will be sent again.
+    pub fn forget_body(&mut self) {
+        match &mut self.exchange {
+            Some(Exchange::H1(exchange)) => exchange.forget_body(),
+            Some(Exchange::H2(exchange)) => exchange.forget_body(),
+            None => {}
+        }
     }
 
     /// Takes the connection out after a switch of protocols. The request counts as under way until the guard goes.
@@ -261,12 +295,17 @@ impl InFlight {
         }
     }
 
-    fn observe(&self, which: impl Fn(&super::endpoint::EndpointMetrics) -> mainstay_telemetry::Histogram) {
+    /// Puts the time since its beginning into one of the endpoint's histograms.
+    pub fn observe(
+        &self,
+        which: impl Fn(&super::endpoint::EndpointMetrics) -> mainstay_telemetry::Histogram,
+    ) {
         let us = self.began.elapsed().as_micros() as u64;
         self.cx.worker.cells.observe_us(which(&self.endpoint.shared.metrics), us);
     }
 
-    fn must_settle(&self) -> bool {
+    /// Invariant 6: an unsafe request that may have arrived is not cut off.
+    pub fn must_settle(&self) -> bool {
         let Some(exchange) = &self.exchange else { return false };
         !self.settling
             && !self.cx.is_safe()

@@ -175,23 +175,24 @@ impl H1Exchange {
         self.body.received()
     }
 
-    /// Moves to another connection, which takes the place of the dead one under the cap. Only for a request of
-    /// which nothing was sent, or a safe one without a body.
-    pub fn restart_on(&mut self, stream: Stream, now: MonoMs) {
-        let connection = &mut self.connection;
-        connection.stream = stream;
-        connection.opened = now;
-        connection.input = BytesMut::new();
-        connection.scan = HeadScan::default();
-        self.written = 0;
-        self.sent_bytes = 0;
-        self.write_failed = false;
-        self.interim = 0;
+    /// Ends here, and gives back the body, and the connection's place under the cap.
+    pub fn into_remains(self) -> (RequestBody, OwnedSemaphorePermit) {
+        (self.body, self.connection.permit)
+    }
+
+    /// The request will not be sent again: what was kept of its body for that goes.
+    pub fn forget_body(&mut self) {
+        self.body.forget();
+    }
+
+    /// The same body once more, if all of it is here.
+    pub fn copy_body(&mut self) -> Option<RequestBody> {
+        self.body.copy()
     }
 
     /// True when the whole request is still in our hands and can be sent again.
     pub fn is_whole_here(&self) -> bool {
-        self.body.is_empty() || self.sent_bytes == 0
+        self.body.is_whole()
     }
 
     /// The head of the answer. Drives sending and receiving at once, because an answer may come early.

@@ -277,7 +277,8 @@ pub struct H2Exchange {
     answer: Option<Incoming>,
     shared: Rc<Outgoing>,
     started: bool,
-    unsent: Option<http::Request<OutgoingBody>>,
+    /// The connection has handed the request back: nothing of it was sent.
+    unsent: bool,
     spoilt: Rc<Cell<bool>>,
     limits: HeadLimits,
     _guard: StreamCount,
@@ -289,6 +290,8 @@ struct Outgoing {
     received: Cell<u64>,
     failed: Cell<Option<BodyError>>,
     ended: Cell<bool>,
+    /// The body, until the exchange takes it back.
+    body: RefCell<Option<RequestBody>>,
 }
 
 impl H2Exchange {
@@ -296,23 +299,17 @@ impl H2Exchange {
     pub fn new(stream: H2Stream, parts: http::request::Parts, body: RequestBody, limits: HeadLimits) -> Self {
         let shared = Rc::new(Outgoing::default());
         shared.ended.set(body.is_empty());
-        let request = http::Request::from_parts(parts, OutgoingBody { body, shared: Rc::clone(&shared) });
-        Self::send(stream, request, shared, limits)
-    }
-
-    fn send(
-        stream: H2Stream,
-        request: http::Request<OutgoingBody>,
-        shared: Rc<Outgoing>,
-        limits: HeadLimits,
-    ) -> Self {
+        let (none, declared) = (body.is_empty(), body.declared);
+        *shared.body.borrow_mut() = Some(body);
+        let body = OutgoingBody { none, declared, shared: Rc::clone(&shared) };
+        let request = http::Request::from_parts(parts, body);
         let H2Stream { mut sender, spoilt, guard } = stream;
         Self {
             sending: Some(Box::pin(sender.try_send_request(request))),
             answer: None,
             shared,
             started: false,
-            unsent: None,
+            unsent: false,
             spoilt,
             limits,
             _guard: guard,
@@ -322,7 +319,7 @@ impl H2Exchange {
     /// How far the request got. Once it was handed to the connection, that it did not arrive can no longer be
     /// proven, unless the connection hands it back.
     pub fn reached(&self) -> Reached {
-        if !self.started || self.unsent.is_some() {
+        if !self.started || self.unsent {
             Reached::Nothing
         } else if self.shared.ended.get() {
             Reached::Whole
@@ -336,17 +333,26 @@ impl H2Exchange {
         self.shared.received.get()
     }
 
-    /// Moves a request that was handed back to another connection; without one, it fails as a reset would.
-    pub fn restart_on(mut self: Box<Self>, stream: H2Stream) -> Box<Self> {
-        match self.unsent.take() {
-            Some(request) => Box::new(Self::send(stream, request, self.shared, self.limits)),
-            None => self,
+    /// Ends here, and gives back the body.
+    pub fn into_body(self) -> RequestBody {
+        self.shared.body.take().unwrap_or_else(RequestBody::empty)
+    }
+
+    /// The request will not be sent again: what was kept of its body for that goes.
+    pub fn forget_body(&mut self) {
+        if let Some(body) = &mut *self.shared.body.borrow_mut() {
+            body.forget();
         }
     }
 
-    /// True when the connection has handed the whole request back.
+    /// The same body once more, if all of it is here.
+    pub fn copy_body(&mut self) -> Option<RequestBody> {
+        self.shared.body.borrow_mut().as_mut().and_then(RequestBody::copy)
+    }
+
+    /// True when the whole request is still in our hands and can be sent again.
     pub fn is_whole_here(&self) -> bool {
-        self.unsent.is_some()
+        self.shared.body.borrow().as_ref().is_some_and(RequestBody::is_whole)
     }
 
     /// The head of the answer.
@@ -366,7 +372,7 @@ impl H2Exchange {
             }
             Err(mut error) => {
                 self.sending = None;
-                self.unsent = error.take_message();
+                self.unsent = error.take_message().is_some();
                 if let Some(failed) = self.shared.failed.get() {
                     return Poll::Ready(Err(ExchangeError::Body(failed)));
                 }
@@ -463,9 +469,10 @@ fn cause_of(error: &h2::Error) -> ExchangeError {
     }
 }
 
-/// A request's body on its way into hyper.
+/// A request's body on its way into hyper. The exchange can take it back at any time; the stream is then reset.
 pub struct OutgoingBody {
-    body: RequestBody,
+    none: bool,
+    declared: Option<u64>,
     shared: Rc<Outgoing>,
 }
 
@@ -486,12 +493,14 @@ impl Body for OutgoingBody {
     type Error = BodyFailed;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         loop {
-            let piece = ready!(self.body.poll_piece(cx));
-            self.shared.received.set(self.body.received());
+            let mut body = self.shared.body.borrow_mut();
+            let Some(body) = &mut *body else { return Poll::Ready(Some(Err(BodyFailed))) };
+            let piece = ready!(body.poll_piece(cx));
+            self.shared.received.set(body.received());
             match piece {
                 None => {
                     self.shared.ended.set(true);
@@ -509,10 +518,10 @@ impl Body for OutgoingBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_empty()
+        self.none
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.declared.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -23,6 +23,7 @@ pub fn encode_h1(
     endpoint: &EndpointShared,
     path: &str,
     request: &Request,
+    body_length: Option<u64>,
 ) {
     out.reserve(1024);
     out.extend_from_slice(request.method.as_str().as_bytes());
@@ -38,7 +39,7 @@ pub fn encode_h1(
     for (name, value) in passed_on(cx, request) {
         mainstay_wire::encode_field(out, name, value);
     }
-    match request.body.declared {
+    match body_length {
         Some(0) if !expects_length(&request.method) => {}
         Some(length) => {
             out.extend_from_slice(b"content-length: ");
@@ -75,6 +76,7 @@ pub fn parts_h2(
     endpoint: &EndpointShared,
     path: &str,
     request: &Request,
+    body_length: Option<u64>,
 ) -> http::request::Parts {
     let mut target = String::with_capacity(path.len() + 32);
     target.push_str(path);
@@ -93,7 +95,7 @@ pub fn parts_h2(
     for (name, value) in passed_on(cx, request) {
         parts.headers.append(name, value.clone());
     }
-    if let Some(length) = request.body.declared
+    if let Some(length) = body_length
         && (length > 0 || expects_length(&request.method))
     {
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
