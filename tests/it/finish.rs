@@ -112,6 +112,10 @@ async fn stopping_while_something_settles_ends() {
     assert!(text.contains("cut-off-1") && text.contains("the outcome is unknown"), "{text}");
 }
 
+/// Each failure is seen once: what further attempts make of it, other tests say.
+const ONCE: Config =
+    Config { server: "", upstream: ", retries: off", api: "", version: "", operation: "", log: "" };
+
 #[tokio::test]
 async fn each_way_an_upstream_fails_has_its_own_answer() {
     let rows: &[(&str, &[u8], &str, &str)] = &[
@@ -144,7 +148,7 @@ async fn each_way_an_upstream_fails_has_its_own_answer() {
             read_until(&mut stream, "\r\n\r\n");
             stream.write_all(&bytes)
         });
-        let setup = Setup::start(&Config::default(), upstream).await;
+        let setup = Setup::start(&ONCE, upstream).await;
         let head =
             format!("{method} /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         let answer = setup.exchange(&head).await;
@@ -168,7 +172,7 @@ async fn endless_interim_and_oversized_heads_are_bounded() {
             read_until(&mut stream, "\r\n\r\n");
             stream.write_all(&bytes)
         });
-        let setup = Setup::start(&Config::default(), upstream).await;
+        let setup = Setup::start(&ONCE, upstream).await;
         let answer = setup.get("/v1/x").await;
         assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains(code), "{answer}");
         setup.engine.stop().await;

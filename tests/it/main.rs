@@ -21,6 +21,7 @@ mod paused;
 mod pool;
 mod random;
 mod records;
+mod resilience;
 mod setup;
 mod streams;
 mod transport;

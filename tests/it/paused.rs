@@ -21,7 +21,7 @@ pub(crate) fn paused(test: impl Future<Output = ()>) {
 
 fn config(server: &str, operation: &str) -> String {
     format!(
-        "server: {{ workers: 1{server} }}\nupstreams: {{ up: {{ endpoints: [\"http://127.0.0.1:1\"] }} }}\n\
+        "server: {{ workers: 1{server} }}\nupstreams: {{ up: {{ endpoints: [\"http://127.0.0.1:1\"], retries: off }} }}\n\
          telemetry: {{ log: {{ output: none }} }}\napis: {{ pay: {{ defaults: {{ auth: none }}, versions: {{ v1: {{ \
          upstream: up, operations: {{ \"* /{{*rest}}\": {{ {operation} }} }} }} }} }} }}\n"
     )

@@ -11,6 +11,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod resilience;
+
+pub use resilience::{
+    Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,
+    Hedge, HedgeAfter, MemoryLimit, Priority, Respond, Retries, RetryOn,
+};
+
 /// A whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Checked {
@@ -128,6 +135,7 @@ pub struct Limits {
     pub body_timeout: Duration,
     pub idle_timeout: Duration,
     pub requests_in_flight: usize,
+    pub memory: MemoryLimit,
 }
 
 /// `control`.
@@ -153,6 +161,29 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     pub pool: Pool,
     pub timeouts: UpstreamTimeouts,
+    pub balance: Balance,
+    /// How long a recovered endpoint is spared; zero: not at all.
+    pub slow_start: Duration,
+    /// The share of healthy endpoints below which health is ignored, 0 to 1.
+    pub panic_below: f64,
+    /// Requests a second that are sent, above 0; `None`: any number.
+    pub rate_max: Option<f64>,
+    /// `None`: off.
+    pub retries: Option<Retries>,
+    /// `None`: off.
+    pub hedge: Option<Hedge>,
+    /// `None`: off.
+    pub breaker: Option<Breaker>,
+    /// `None`: off.
+    pub eject: Option<Eject>,
+    /// `None`: off.
+    pub health: Option<Health>,
+    /// `None`: off.
+    pub concurrency: Option<Concurrency>,
+    /// In the order in which they are tried.
+    pub fallback: Vec<Fallback>,
+    /// The name of another upstream, which exists: both know the idempotency keys of either.
+    pub shares_idempotency_with: Option<String>,
 }
 
 /// `upstreams.*.tls`. Files are absolute, or relative to the working directory.
@@ -309,6 +340,7 @@ pub struct Operation {
     pub timeouts: OperationTimeouts,
     /// Who may call it.
     pub auth: Auth,
+    pub priority: Priority,
     /// Lower-case tokens of the `Upgrade` field that may switch protocols; empty: none.
     pub upgrade: Vec<String>,
     /// The operation's own sunset, which outlives or shortens the version's.

@@ -2,6 +2,8 @@
 //!
 //! The effect is compared, not the text: a key that moved from an entry to its class changes nothing.
 
+mod resilience;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +12,9 @@ use mainstay_core::units::{parse_duration, parse_size, show_date, show_duration,
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::checked::{Api, Auth, Checked, HostHeader, Limits, Operation, Protocol, Version};
+use crate::checked::{
+    Api, Auth, Checked, HostHeader, Limits, MemoryLimit, Operation, Priority, Protocol, Version,
+};
 
 /// Keys by operation, named as in "payments v1 createPayment".
 pub type Effective = BTreeMap<String, Map<String, Value>>;
@@ -43,6 +47,15 @@ fn of_operation(api: &Api, version: &Version, operation: &Operation) -> Map<Stri
         }),
     );
     put("body", json!(show_size(operation.body_max)));
+    put(
+        "priority",
+        json!(match operation.priority {
+            Priority::Critical => "critical",
+            Priority::High => "high",
+            Priority::Normal => "normal",
+            Priority::Low => "low",
+        }),
+    );
     let off = |duration: Option<Duration>| json!(duration.map_or_else(|| "off".to_owned(), show_duration));
     let timeouts = &operation.timeouts;
     put("timeouts.connect", off(Some(timeouts.connect)));
@@ -131,6 +144,7 @@ fn of_upstream<R>(version: &Version, put: &mut impl FnMut(&str, Value) -> R) {
     put("pool.idle_timeout", json!(show_duration(pool.idle_timeout)));
     put("pool.lifetime_max", json!(show_duration(pool.lifetime_max)));
     put("pool.wait", json!(show_duration(pool.wait)));
+    resilience::of_upstream(upstream, &mut |key, value| drop(put(key, value)));
 }
 
 /// One difference.
@@ -220,6 +234,20 @@ pub(crate) fn loosened_limits(old: &Limits, new: &Limits) -> Vec<(&'static str, 
     for (key, old, new) in sizes {
         look(key, new > old, show_size(old as u64), show_size(new as u64));
     }
+    // What `auto` comes to is known where the engine runs.
+    let memory = |limit: MemoryLimit| match limit {
+        MemoryLimit::Auto => None,
+        MemoryLimit::Off => Some(u64::MAX),
+        MemoryLimit::Bytes(bytes) => Some(bytes),
+    };
+    let show_memory = |limit: MemoryLimit| match limit {
+        MemoryLimit::Auto => "auto".to_owned(),
+        MemoryLimit::Off => "off".to_owned(),
+        MemoryLimit::Bytes(bytes) => show_size(bytes),
+    };
+    let is_off = new.memory == MemoryLimit::Off && old.memory != MemoryLimit::Off;
+    let is_larger = memory(old.memory).zip(memory(new.memory)).is_some_and(|(old, new)| new > old);
+    look("memory", is_off || is_larger, show_memory(old.memory), show_memory(new.memory));
     let times = [
         ("connection_age", old.connection_age, new.connection_age),
         ("header_timeout", Some(old.header_timeout), Some(new.header_timeout)),

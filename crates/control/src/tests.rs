@@ -124,8 +124,18 @@ impl Engine for Fake {
             connections: 3,
             connections_max: 100,
             in_flight: 1,
+            health: "healthy",
+            ejected_for_ms: None,
+            latency_ms: Some(1.5),
+            weight: 1,
         };
-        vec![UpstreamReport { upstream: "payments".to_owned(), endpoints: vec![endpoint] }]
+        vec![UpstreamReport {
+            upstream: "payments".to_owned(),
+            endpoints: vec![endpoint],
+            breakers: Vec::new(),
+            retry_budget: Some(10.0),
+            concurrency: None,
+        }]
     }
 
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {

@@ -90,6 +90,50 @@ pub struct UpstreamReport {
     pub upstream: String,
     /// Its endpoints.
     pub endpoints: Vec<EndpointReport>,
+    /// Its circuit breakers: one, or one for each operation that has been called.
+    pub breakers: Vec<BreakerReport>,
+    /// Further attempts that its retry budget would allow now; absent: retries are off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<f64>,
+    /// Requests at once, and who waits; absent: not limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyReport>,
+}
+
+/// A circuit breaker.
+#[derive(Clone, Debug, Serialize)]
+pub struct BreakerReport {
+    /// The operation, where each has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Calls within the window.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failures: u64,
+    /// How many of them were slow.
+    pub slow: u64,
+}
+
+/// The limit of requests at once.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConcurrencyReport {
+    /// How many there may be now.
+    pub limit: u64,
+    /// How many there are.
+    pub in_flight: u64,
+    /// How many wait, by priority.
+    pub waiting: Vec<WaitingReport>,
+}
+
+/// Requests of one priority that wait for a place.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaitingReport {
+    /// `critical`, `high`, `normal` or `low`.
+    pub priority: &'static str,
+    /// How many.
+    pub requests: u64,
 }
 
 /// One endpoint of an upstream.
@@ -105,6 +149,16 @@ pub struct EndpointReport {
     pub connections_max: u64,
     /// Requests under way.
     pub in_flight: u64,
+    /// `healthy`, `ejected` (its requests failed) or `unhealthy` (its health checks did).
+    pub health: &'static str,
+    /// For how long it is still left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected_for_ms: Option<u64>,
+    /// What its answers take, slow ones weighing more; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Its turns in relation to the others'.
+    pub weight: u32,
 }
 
 /// Answers to `/readyz`.

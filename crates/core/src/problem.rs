@@ -123,8 +123,17 @@ problems! {
     /// Nothing can be sent to: the upstream has no endpoint that could be tried.
     NoHealthyEndpoint "no_healthy_endpoint" 503 "No endpoint of the service is available"
         "Try again later; nothing was sent to the service.";
+    /// The circuit breaker is open: the upstream has failed too often.
+    CircuitOpen "circuit_open" 503 "The service fails and is given time to recover"
+        "Try again after Retry-After; nothing was sent to the service.";
     /// Too many requests or connections in the engine.
     Overloaded "overloaded" 503 "The gateway is at its limit"
+        "Try again after Retry-After; nothing was sent to the service.";
+    /// The upstream has as many requests as it may, and the queue for a place is full or was for this request.
+    QueueFull "queue_full" 503 "The service is at its limit, and so is the queue for it"
+        "Try again after Retry-After; nothing was sent to the service.";
+    /// No place among the upstream's requests became free in time.
+    QueueTimeout "queue_timeout" 503 "The service is at its limit"
         "Try again after Retry-After; nothing was sent to the service.";
     /// No connection to the upstream became free in time.
     PoolExhausted "pool_exhausted" 503 "All connections to the service are busy"
@@ -148,6 +157,9 @@ problems! {
     /// The request's whole time is used up.
     DeadlineExceeded "deadline_exceeded" 504 "The request took longer than it may"
         "Find out whether the request took effect before you send it again, unless it is safe to repeat.";
+    /// Less time is left than the endpoint usually takes, so an attempt would be wasted.
+    DeadlineTooShort "deadline_too_short" 504 "Too little time is left for the service to answer"
+        "Allow more time; nothing was sent to the service.";
 }
 
 /// One occurrence of a problem: what the answer is made from.

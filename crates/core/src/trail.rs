@@ -14,10 +14,24 @@ pub enum Stage {
     Version,
     /// The body was bounded.
     Body,
-    /// An endpoint and a connection were chosen.
+    /// The time left was compared with what the service usually takes.
+    Deadline,
+    /// A place among the upstream's requests was taken, or waited for.
+    Queue,
+    /// The circuit breaker was asked.
+    Breaker,
+    /// An endpoint was chosen.
+    Balance,
+    /// A connection was had.
     Connect,
     /// The request was sent and its answer awaited.
     Send,
+    /// A second attempt was made beside a slow first one.
+    Hedge,
+    /// A further attempt was made, or was not.
+    Retry,
+    /// Something else was tried after the upstream had been asked in vain.
+    Fallback,
     /// What had begun was finished without its client.
     Settle,
     /// The answer was passed on.
@@ -32,8 +46,15 @@ impl Stage {
             Self::Route => "route",
             Self::Version => "version",
             Self::Body => "body",
+            Self::Deadline => "deadline",
+            Self::Queue => "queue",
+            Self::Breaker => "breaker",
+            Self::Balance => "balance",
             Self::Connect => "connect",
             Self::Send => "send",
+            Self::Hedge => "hedge",
+            Self::Retry => "retry",
+            Self::Fallback => "fallback",
             Self::Settle => "settle",
             Self::Respond => "respond",
         }

@@ -60,6 +60,15 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     scaled(text, UNITS, "a size", "64KiB")
 }
 
+/// `500/s`, `30/m`, `100/h`, as a rate per second.
+///
+/// # Errors
+/// A missing or unknown unit, a fraction, or more than `u64` an hour.
+pub fn parse_rate(text: &str) -> Result<f64, UnitError> {
+    const UNITS: &[(&str, u64)] = &[("/s", 3600), ("/m", 60), ("/h", 1)];
+    scaled(text, UNITS, "a rate", "100/s").map(|per_h| per_h as f64 / 3600.0)
+}
+
 /// The shortest exact spelling of a duration in these units.
 pub fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
@@ -79,6 +88,17 @@ pub fn show_size(bytes: u64) -> String {
         }
     }
     format!("{bytes}B")
+}
+
+/// The shortest exact spelling of a rate per second in these units, to the next whole number an hour.
+pub fn show_rate(per_s: f64) -> String {
+    let per_h = (per_s * 3600.0).round();
+    for (unit, factor) in [("/s", 3600.0), ("/m", 60.0)] {
+        if per_h % factor == 0.0 {
+            return format!("{:.0}{unit}", per_h / factor);
+        }
+    }
+    format!("{per_h:.0}/h")
 }
 
 /// A date (00:00 UTC of that day) or a full RFC 3339 time stamp, as Unix seconds.
@@ -126,6 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn rates() {
+        for bad in
+            ["", "5", "/s", "5 /s", "5/d", "5/S", "0.5/s", "-1/s", "5s", "5/", "99999999999999999999/s"]
+        {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_rate("500/s"), Ok(500.0));
+        assert_eq!(parse_rate("30/m"), Ok(0.5));
+        assert_eq!(parse_rate("0/h"), Ok(0.0));
+        assert!(parse_rate("5").unwrap_err().0.contains("`100/s`"));
+        for (text, shown) in
+            [("120/m", "2/s"), ("60/h", "1/m"), ("59/h", "59/h"), ("90/m", "90/m"), ("0/h", "0/s")]
+        {
+            assert_eq!(show_rate(parse_rate(text).unwrap()), shown);
+        }
+    }
+
+    #[test]
     fn what_is_shown_reads_back() {
         for ms in [0, 1, 999, 1000, 90_000, 3_600_000, 86_400_000, 90_061_001] {
             let duration = Duration::from_millis(ms);
@@ -133,6 +171,10 @@ mod tests {
         }
         for bytes in [0, 1, 1023, 1024, 65536, 1 << 20, (1 << 30) + 1] {
             assert_eq!(parse_size(&show_size(bytes)), Ok(bytes));
+        }
+        for per_h in [1_u32, 7, 59, 60, 61, 3599, 3600, 7200, 5401, 3_600_000_000] {
+            let rate = f64::from(per_h) / 3600.0;
+            assert_eq!(parse_rate(&show_rate(rate)), Ok(rate));
         }
     }
 

@@ -16,7 +16,7 @@ use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
 use mainstay_proxy::accept::door::{Doors, Gate};
 use mainstay_proxy::engine::{DataPlane, Parts};
-use mainstay_proxy::forward::resolve;
+use mainstay_proxy::forward::{health, resolve};
 use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent, Registry};
 
 use crate::handover::{self, CONTROL, HandoverError, InheritError, Inherited, Successor};
@@ -154,6 +154,7 @@ impl Engine {
         resolve::start(&endpoints, &events, &tokio::runtime::Handle::current());
         let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
         let shared = Arc::clone(&plane.shared);
+        health::start(snapshot.checks(), &shared, &tokio::runtime::Handle::current());
         report::observe(&registry, &shared);
         let origin = Origin { checked, published, loader, locals: services.dialers().clone() };
         let handle =

@@ -13,7 +13,7 @@ use mainstay_config::checked::Checked;
 use serde::{Deserialize, Serialize};
 
 /// Layout of the file; another number is not read.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What is remembered.
 #[derive(Debug, Serialize, Deserialize)]

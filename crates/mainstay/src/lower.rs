@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use mainstay_config::Problem;
 use mainstay_config::checked::{self, Checked};
+use mainstay_core::Priority;
 use mainstay_core::clock::UnixMs;
 use mainstay_policy::route::{HostPattern, MethodSpec, RouterBuilder, Template};
 use mainstay_policy::version::{Brownout, LifecyclePlan};
@@ -110,9 +111,12 @@ pub fn stand_ins(checked: &Checked) -> Locals {
 pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Result<Snapshot, LowerError> {
     let registry = with.registry;
     let names: Vec<&String> = checked.upstreams.keys().collect();
-    let upstreams = checked.upstreams.values().map(|u| network::upstream(u, with).map(Arc::new));
+    let operations = operation_names(checked);
+    let indices = policies::Indices { upstreams: &names, operations: &operations };
+    let upstreams = checked.upstreams.values().map(|u| network::upstream(u, &indices, with).map(Arc::new));
     let upstreams = upstreams.collect::<Result<_, _>>()?;
     let mut router = RouterBuilder::new();
+    let mut number = 0;
     let mut version_prefixes = version_prefixes(checked);
     for api in checked.apis.values() {
         let cors = api.cors.as_ref().map(|c| cors(c).map(Arc::new)).transpose()?;
@@ -129,7 +133,8 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
                 .position(|name| **name == version.upstream.name)
                 .ok_or_else(|| Defect(format!("upstream {} is missing", version.upstream.name)))?;
             for operation in &version.operations {
-                let place = Place { api, version, upstream, cors: cors.as_ref() };
+                let place = Place { api, version, upstream, cors: cors.as_ref(), number };
+                number += 1;
                 let plan = Arc::new(route(&place, operation, registry)?);
                 insert(&mut router, &hosts, operation, &plan)?;
             }
@@ -184,6 +189,25 @@ struct Place<'a> {
     version: &'a checked::Version,
     upstream: usize,
     cors: Option<&'a Arc<CorsPlan>>,
+    /// Which operation of all this is.
+    number: usize,
+}
+
+/// Each operation's name among all, in the order of their numbers.
+fn operation_names(checked: &Checked) -> Vec<Arc<str>> {
+    let versions =
+        checked.apis.values().flat_map(|api| api.versions.values().map(move |version| (api, version)));
+    let names = versions.flat_map(|(api, version)| {
+        version.operations.iter().map(move |o| format!("{}.{}.{}", api.name, version.name, o.name).into())
+    });
+    names.collect()
+}
+
+/// Where a parameter stands in the path, counted from 0, if it is a segment of its own.
+fn hash_segment(operation: &checked::Operation, upstream: &checked::Upstream) -> Option<usize> {
+    let checked::Balance::HashPath(name) = &upstream.balance else { return None };
+    let wanted = format!("{{{name}}}");
+    operation.template.split('/').skip(1).position(|segment| segment == wanted)
 }
 
 fn route(
@@ -215,6 +239,14 @@ fn route(
                 idle: t.idle,
                 settle: t.settle,
             },
+            operation: place.number,
+            priority: match operation.priority {
+                checked::Priority::Critical => Priority::Critical,
+                checked::Priority::High => Priority::High,
+                checked::Priority::Normal => Priority::Normal,
+                checked::Priority::Low => Priority::Low,
+            },
+            hash_segment: hash_segment(operation, &place.version.upstream),
             strip_prefix_bytes: if operation.strip_prefix { operation.prefix_bytes } else { 0 },
         },
         metrics,
@@ -311,6 +343,7 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
 }
 
 mod network;
+mod policies;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use mainstay_config::{ListenPlaces, Options, Outcome, Problem, Published};
 use mainstay_core::clock::UnixMs;
 use mainstay_core::port::{self, Json, Loaded, PortFuture, Readiness, ReloadRefused};
 use mainstay_proxy::accept::door::{Doors, Gate};
-use mainstay_proxy::forward::resolve;
+use mainstay_proxy::forward::{health, resolve};
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Registry};
 
@@ -289,7 +289,9 @@ impl Handle {
             .cloned()
             .collect();
         resolve::start(&fresh, &self.events, &tokio::runtime::Handle::current());
-        self.shared.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        health::start(snapshot.checks(), &self.shared, &tokio::runtime::Handle::current());
+        self.shared.snapshot.store(snapshot);
         // From here on nothing can fail: who comes in by a new listener meets the new configuration.
         opened.let_in();
         self.close(&changed.removed);
@@ -456,7 +458,7 @@ impl port::Engine for ControlSide {
     }
 
     fn upstreams(&self) -> Vec<port::UpstreamReport> {
-        report::upstreams(&self.0.shared.snapshot.load())
+        report::upstreams::upstreams(&self.0.shared.snapshot.load(), self.0.shared.mono_ms())
     }
 
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {
@@ -468,6 +470,11 @@ impl port::Engine for ControlSide {
         let mut notes = Vec::new();
         for upstream in &self.0.shared.snapshot.load().upstreams {
             for endpoint in &upstream.shared.endpoints {
+                let health = endpoint.state.health(self.0.shared.mono_ms());
+                if health != mainstay_policy::balance::Health::Healthy {
+                    let display = &endpoint.settings.display;
+                    notes.push(format!("upstream {}: {display} is left out ({health:?})", upstream.name));
+                }
                 if let Some(error) = endpoint.resolved().error {
                     notes.push(format!("upstream {}: {}: {error}", upstream.name, endpoint.settings.display));
                 }

@@ -1,16 +1,16 @@
 //! What the engine says about itself when it is asked: versions, upstreams, metrics that are read on a scrape.
 
+pub mod upstreams;
+
 use std::sync::Arc;
 
 use mainstay_config::checked::Checked;
 use mainstay_core::clock::UnixMs;
-use mainstay_core::port::{CallerReport, EndpointReport, UpstreamReport, VersionReport};
+use mainstay_core::port::{CallerReport, VersionReport};
 use mainstay_core::units::show_date;
 use mainstay_proxy::accept::callers::CallerCounts;
-use mainstay_proxy::plan::Snapshot;
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::Registry;
-use std::sync::atomic::Ordering;
 
 /// Each version with its dates and its callers.
 pub fn versions(checked: &Checked, callers: &CallerCounts, now: UnixMs) -> Vec<VersionReport> {
@@ -46,22 +46,6 @@ fn state(deprecated_s: Option<i64>, sunset_s: Option<i64>, now_s: i64) -> &'stat
     }
 }
 
-/// Each upstream with its endpoints.
-pub fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamReport> {
-    let endpoint = |e: &Arc<mainstay_proxy::forward::endpoint::EndpointShared>| EndpointReport {
-        endpoint: e.settings.display.clone(),
-        addresses: e.resolved().addresses.iter().map(ToString::to_string).collect(),
-        connections: e.connections() as u64,
-        connections_max: e.settings.connections_max as u64,
-        in_flight: e.in_flight.load(Ordering::Relaxed) as u64,
-    };
-    let upstream = |plan: &Arc<mainstay_proxy::plan::UpstreamPlan>| UpstreamReport {
-        upstream: plan.name.to_string(),
-        endpoints: plan.shared.endpoints.iter().map(endpoint).collect(),
-    };
-    snapshot.upstreams.iter().map(upstream).collect()
-}
-
 /// Metrics that are read when somebody scrapes.
 pub fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
     registry.observe_while(Arc::downgrade(shared), |shared, scrape| {
@@ -79,5 +63,6 @@ pub fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
                 total,
             );
         }
+        upstreams::observe(&snapshot, shared.mono_ms(), scrape);
     });
 }

@@ -75,6 +75,8 @@ pub struct Facts {
     pub upstream_us: Cell<Option<u64>>,
     /// Upstream and endpoint of the last attempt.
     pub endpoint: RefCell<Option<Arc<crate::forward::endpoint::EndpointShared>>>,
+    /// What gave the answer in place of the upstream that should have: `stale`, `upstream` or `respond`.
+    pub degraded: Cell<Option<&'static str>>,
     /// Who broke off, if someone did: `client`, `upstream` or `engine`.
     pub aborted: Cell<Option<&'static str>>,
     /// When the client's part was over.

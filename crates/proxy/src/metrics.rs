@@ -5,6 +5,7 @@ use mainstay_core::ProblemCode;
 use mainstay_telemetry::{Counter, Gauge, Histogram, Registry};
 
 use crate::forward::endpoint::EndpointMetrics;
+use crate::forward::policies::{CAUSES, PolicyMetrics};
 use crate::plan::{Names, OperationMetrics, ServerPlan};
 
 /// Cells that are not tied to an operation or an endpoint.
@@ -152,5 +153,38 @@ pub fn endpoint(registry: &Registry, upstream: &str, endpoint: &str) -> Endpoint
             "Requests sent again, unseen by the client, because a pooled connection had died.",
             &both,
         ),
+    }
+}
+
+/// The cells of an upstream's policies.
+pub fn policies(registry: &Registry, upstream: &str) -> PolicyMetrics {
+    let counter = |name, help, label: (&'static str, &str)| {
+        registry.counter(name, help, &[("upstream", upstream), label])
+    };
+    let retries = |cause| {
+        let help = "Further attempts at an upstream, by what the attempt before failed of.";
+        counter("mainstay_retries_total", help, ("cause", cause))
+    };
+    let hedges = |result| {
+        let help = "Second attempts beside a slow first one; won: that answered first.";
+        counter("mainstay_hedges_total", help, ("result", result))
+    };
+    let shed = |reason| {
+        let help = "Requests that an upstream was spared because it had enough.";
+        counter("mainstay_shed_total", help, ("reason", reason))
+    };
+    let degraded = |by| {
+        let help = "Answers that something else gave in place of the upstream.";
+        counter("mainstay_degraded_total", help, ("by", by))
+    };
+    PolicyMetrics {
+        retries: CAUSES.map(retries),
+        hedges: hedges("sent"),
+        hedges_won: hedges("won"),
+        shed_full: shed("queue_full"),
+        shed_wait: shed("queue_timeout"),
+        shed_rate: shed("rate_max"),
+        degraded_upstream: degraded("upstream"),
+        degraded_respond: degraded("respond"),
     }
 }

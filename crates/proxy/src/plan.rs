@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use mainstay_core::Priority;
 use mainstay_policy::route::Router;
 use mainstay_policy::version::LifecyclePlan;
 use mainstay_telemetry::{Histogram, LogPlan};
 
-use crate::forward::endpoint::UpstreamShared;
+use crate::forward::endpoint::{EndpointShared, UpstreamShared};
+use crate::forward::health::HealthPlan;
+use crate::forward::policies::Policies;
 use crate::metrics::ListenerMetrics;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
@@ -36,6 +39,15 @@ pub struct Snapshot {
     pub problem_type_base: Arc<str>,
     /// How records are written.
     pub log: LogPlan,
+}
+
+impl Snapshot {
+    /// Each endpoint, and how it is asked whether it would serve.
+    pub fn checks(&self) -> impl Iterator<Item = (&Arc<EndpointShared>, Option<&HealthPlan>)> {
+        self.upstreams.iter().flat_map(|plan| {
+            plan.shared.endpoints.iter().map(|endpoint| (endpoint, plan.policies.health.as_ref()))
+        })
+    }
 }
 
 /// `base_path` of an api and the versions under it.
@@ -214,6 +226,12 @@ pub struct ForwardPlan {
     pub timeouts: TimeoutsPlan,
     /// So many bytes of the canonical path are left out on the way.
     pub strip_prefix_bytes: usize,
+    /// Which operation of the snapshot this is; a number for each.
+    pub operation: usize,
+    /// Whose turn comes first when an upstream has as much as it can take.
+    pub priority: Priority,
+    /// The segment of the canonical path, counted from 0, that keeps requests together at one endpoint.
+    pub hash_segment: Option<usize>,
 }
 
 /// Timeouts of one operation. `None`: off.
@@ -241,6 +259,8 @@ pub struct UpstreamPlan {
     pub tls: Option<Arc<ClientTls>>,
     /// Live state: endpoints, connection counts.
     pub shared: Arc<UpstreamShared>,
+    /// What is done when things go wrong.
+    pub policies: Policies,
 }
 
 /// What `Host` says to an upstream.

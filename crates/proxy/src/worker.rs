@@ -62,6 +62,8 @@ pub struct EngineShared {
     pub clock: Clock,
     /// Cells that are not tied to an operation.
     pub metrics: CommonMetrics,
+    /// When the engine started; monotonic times count from here, on every thread.
+    pub epoch: Instant,
 }
 
 impl EngineShared {
@@ -91,8 +93,14 @@ impl EngineShared {
             events,
             clock,
             metrics,
+            epoch: Instant::now(),
         };
         (shared, inboxes)
+    }
+
+    /// Milliseconds since the engine started.
+    pub fn mono_ms(&self) -> MonoMs {
+        MonoMs(self.epoch.elapsed().as_millis() as u64)
     }
 
     /// Reports a panic.
@@ -153,8 +161,6 @@ pub struct Worker {
     pub settling: Cell<usize>,
     /// Connections that are being refused.
     pub refusals: Cell<usize>,
-    /// When this worker started; monotonic times count from here.
-    pub epoch: Instant,
     /// The time of the last sweep.
     swept: Cell<MonoMs>,
 }
@@ -191,7 +197,6 @@ impl Worker {
             connections: RefCell::default(),
             settling: Cell::new(0),
             refusals: Cell::new(0),
-            epoch: Instant::now(),
             swept: Cell::new(MonoMs(0)),
         }
     }
@@ -212,9 +217,19 @@ impl Worker {
         Rc::clone(&local)
     }
 
-    /// Milliseconds since this worker started.
+    /// Milliseconds since the engine started.
     pub fn mono_ms(&self) -> MonoMs {
-        MonoMs(self.epoch.elapsed().as_millis() as u64)
+        self.shared.mono_ms()
+    }
+
+    /// The same at a moment that is known.
+    pub fn mono_at(&self, at: Instant) -> MonoMs {
+        MonoMs(self.mono_us(at) / 1000)
+    }
+
+    /// Microseconds from the engine's start to a moment.
+    pub fn mono_us(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.shared.epoch).as_micros() as u64
     }
 
     /// The time of the last sweep: at most [`SWEEP_EVERY`] behind, and for nothing. For what the sweep itself

@@ -44,6 +44,14 @@ impl Rig {
     /// # Panics
     /// When the configuration does not load.
     pub fn start(config: &str, clock: Clock, log: Output, dial: &Dial) -> Self {
+        Self::start_each(config, clock, log, &|_endpoint| Arc::clone(dial))
+    }
+
+    /// The same, with a way of its own to each endpoint, which is named as in the configuration.
+    ///
+    /// # Panics
+    /// When the configuration does not load.
+    pub fn start_each(config: &str, clock: Clock, log: Output, dial: &dyn Fn(&str) -> Dial) -> Self {
         let registry = Registry::new();
         let snapshot = Arc::new(snapshot(config, &clock, &registry, dial));
         let events =
@@ -99,7 +107,7 @@ impl Rig {
     }
 }
 
-fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &Dial) -> Snapshot {
+fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &dyn Fn(&str) -> Dial) -> Snapshot {
     let folder = tempfile::tempdir().expect("a folder for the configuration");
     let path = folder.path().join("mainstay.yaml");
     std::fs::write(&path, config).expect("the configuration is written");
@@ -107,24 +115,25 @@ fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &Dial) -> Sn
     let checked = outcome.checked.unwrap_or_else(|| panic!("{:#?}", outcome.problems));
     let with = Surroundings { registry, old: None, now: clock.now(), locals: &lower::Locals::default() };
     let mut snapshot = lower::lower(&checked, 1, &with).expect("the configuration lowers");
-    snapshot.upstreams =
-        snapshot.upstreams.iter().map(|plan| Arc::new(in_memory(plan, registry, dial))).collect();
+    let upstreams = std::mem::take(&mut snapshot.upstreams).into_iter();
+    let in_memory = |plan| {
+        let plan = Arc::into_inner(plan).expect("nobody else has the plan yet");
+        Arc::new(in_memory(plan, registry, dial))
+    };
+    snapshot.upstreams = upstreams.map(in_memory).collect();
     snapshot
 }
 
 /// The same upstream, reached in memory.
-fn in_memory(plan: &UpstreamPlan, registry: &Registry, dial: &Dial) -> UpstreamPlan {
+fn in_memory(plan: UpstreamPlan, registry: &Registry, dial: &dyn Fn(&str) -> Dial) -> UpstreamPlan {
     let endpoint = |old: &Arc<EndpointShared>| {
         let cells = metrics::endpoint(registry, &plan.name, &old.settings.display);
         let mut endpoint = EndpointShared::new(Arc::clone(&plan.name), old.settings.clone(), cells);
-        endpoint.dialer = Some(Arc::clone(dial));
+        endpoint.dialer = Some(dial(&old.settings.display));
         Arc::new(endpoint)
     };
     let endpoints = plan.shared.endpoints.iter().map(endpoint).collect();
-    UpstreamPlan {
-        name: Arc::clone(&plan.name),
-        host: plan.host.clone(),
-        tls: None,
-        shared: Arc::new(UpstreamShared::new(Arc::clone(&plan.name), endpoints)),
-    }
+    let (pool, hash_on) = (*plan.shared.pool.plan(), plan.shared.hash_on.clone());
+    let shared = Arc::new(UpstreamShared::new(Arc::clone(&plan.name), endpoints, pool, hash_on));
+    UpstreamPlan { tls: None, shared, ..plan }
 }

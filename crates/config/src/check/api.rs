@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::merge::Merged;
-use super::{Check, block, upstream};
+use super::{Check, block};
 use crate::checked::{self, Cors};
 use crate::decode::{Entry, Spanned};
 use crate::diagnostic::{FileId, Place, Report};
@@ -183,6 +183,6 @@ impl Check<'_> {
             let names: Vec<String> = self.upstreams.keys().cloned().collect();
             self.dangling("unknown_upstream", "upstream", wanted, names.iter().map(String::as_str));
         }
-        (Arc::new(upstream::placeholder_upstream()), raw::Timeouts::absent())
+        (Arc::new(self.placeholder_upstream()), raw::Timeouts::absent())
     }
 }

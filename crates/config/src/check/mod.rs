@@ -9,9 +9,11 @@
 mod api;
 mod conflict;
 mod entries;
+mod fallback;
 mod lifecycle;
 mod merge;
 mod operation;
+mod resilience;
 mod server;
 mod tls;
 mod upstream;
@@ -121,6 +123,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
     check.class_timeouts(&merged);
     check.all_upstreams(&merged);
     let apis = check.all_apis(&merged, is_whole);
+    check.hash_parameters(&merged, &apis);
     let routes = std::mem::take(&mut check.routes);
     routes.report_conflicts(check.files, server.health_path.as_deref(), &mut check.reports);
     let Check { reports, places, upstreams, public_url, .. } = check;

@@ -6,7 +6,7 @@
 use super::Check;
 use super::api::VersionScope;
 use super::entries::{Applied, Candidate};
-use crate::checked::{self, Auth, OperationTimeouts};
+use crate::checked::{self, Auth, OperationTimeouts, Priority};
 use crate::decode::scalar::{Lasting, OrOff};
 use crate::decode::{Decode as _, Field, State};
 use crate::diagnostic::Report;
@@ -84,10 +84,12 @@ impl Check<'_> {
         }
         self.check_upgrade(version, candidate, &own.keys());
         let timeouts = keys.timeouts();
-        let under_class = defaults.timeouts().over(&version.upstream_timeouts);
-        self.timeout_order(&own.keys().timeouts(), Some(&class.timeouts().over(&under_class)));
-        self.timeout_order(&class.timeouts(), Some(&under_class));
-        self.timeout_order(&defaults.timeouts(), Some(&version.upstream_timeouts));
+        let of_upstream = &version.upstream_timeouts;
+        let under_class = defaults.timeouts().over(of_upstream);
+        let under_own = class.timeouts().over(&under_class);
+        self.times(version, candidate, &own.keys().timeouts(), &under_own);
+        self.times(version, candidate, &class.timeouts(), &under_class);
+        self.times(version, candidate, &defaults.timeouts(), of_upstream);
         let operation = checked::Operation {
             name: candidate.name(),
             method: candidate.method.clone(),
@@ -99,10 +101,33 @@ impl Check<'_> {
             auth: match keys.auth.get().map(|auth| auth.value) {
                 Some(AuthSpec::None) | None => Auth::None,
             },
+            priority: match keys.priority.value() {
+                raw::Priority::Critical => Priority::Critical,
+                raw::Priority::High => Priority::High,
+                raw::Priority::Normal => Priority::Normal,
+                raw::Priority::Low => Priority::Low,
+            },
             upgrade: keys.upgrade.value().0,
             sunset_s: self.own_sunset(version, candidate, named),
         };
         (operation, says_auth)
+    }
+
+    /// Warns of timeouts that contradict one another.
+    fn times(
+        &mut self,
+        version: &VersionScope<'_>,
+        candidate: &Candidate,
+        narrow: &Timeouts,
+        wide: &Timeouts,
+    ) {
+        self.timeout_order(narrow, Some(wide));
+        let retries = &version.upstream.retries;
+        // What is not safe is not sent again after it took too long, unless the upstream recognises it.
+        let honours_key = retries.as_ref().is_some_and(|retries| retries.honours_idempotency_key);
+        if honours_key || !matches!(&*candidate.method, "POST" | "PATCH") {
+            self.no_time_for_retry(narrow, wide, retries);
+        }
     }
 
     /// Warns of an upgrade that can never happen. Only what the operation says itself is looked at: wider places speak of
@@ -241,7 +266,7 @@ fn has_unreadable(named: &[&Applied<'_>]) -> bool {
     named.iter().any(|applied| applied.entry.value.get().is_none())
 }
 
-fn unreadable<T>(field: &Field<T>) -> bool {
+pub(super) fn unreadable<T>(field: &Field<T>) -> bool {
     matches!(field.state, State::Unreadable)
 }
 

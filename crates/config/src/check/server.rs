@@ -165,6 +165,7 @@ impl Check<'_> {
             body_timeout: raw.body_timeout.value().0,
             idle_timeout: raw.idle_timeout.value().0,
             requests_in_flight: raw.requests_in_flight.value().size(),
+            memory: raw.memory.value().0,
         }
     }
 
@@ -180,6 +181,7 @@ impl Check<'_> {
             ("body_timeout", raw.body_timeout.place()),
             ("idle_timeout", raw.idle_timeout.place()),
             ("requests_in_flight", raw.requests_in_flight.place()),
+            ("memory", raw.memory.place()),
         ];
         let written = written.into_iter().filter_map(|(key, at)| Some((key, at?.clone())));
         self.places.limits.extend(written);

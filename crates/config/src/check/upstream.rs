@@ -6,11 +6,11 @@ use std::time::Duration;
 use mainstay_core::units::show_duration;
 
 use super::merge::Merged;
-use super::{Check, block};
-use crate::checked::{self, Endpoint, EndpointAddress, HostHeader, Protocol, UpstreamTls};
+use super::{Check, block, resilience};
+use crate::checked::{self, Endpoint, EndpointAddress, HostHeader, Protocol};
 use crate::decode::scalar::{Lasting, OrOff};
 use crate::decode::{Field, Spanned};
-use crate::diagnostic::Report;
+use crate::diagnostic::{FileId, Place, Report};
 use crate::raw::{self, Pool, PoolOrOff, Timeouts};
 
 impl Check<'_> {
@@ -25,36 +25,43 @@ impl Check<'_> {
             self.upstreams.insert(entry.name.value.clone(), Arc::new(upstream));
             self.upstream_timeouts.insert(entry.name.value.clone(), timeouts);
         }
+        self.links(merged, &defaults);
+    }
+
+    /// The upstream of a version whose own could not be found; a configuration with it is never served.
+    pub(super) fn placeholder_upstream(&mut self) -> checked::Upstream {
+        let name = Spanned { value: "placeholder".to_owned(), at: Place::start(FileId(0)), written: None };
+        self.upstream(&name, &raw::Upstream::absent(), &raw::UpstreamDefaults::absent(), false).0
     }
 
     fn upstream(
         &mut self,
         name: &Spanned<String>,
-        raw: &raw::Upstream,
+        own: &raw::Upstream,
         defaults: &raw::UpstreamDefaults,
         is_readable: bool,
     ) -> (checked::Upstream, Timeouts) {
-        let endpoints = self.endpoints(name, raw, is_readable);
-        let timeouts = raw::timeouts_of(&raw.timeouts.over(&defaults.timeouts));
+        let raw = laid_over(own, defaults);
+        let endpoints = self.endpoints(name, own, is_readable);
+        let timeouts = raw::timeouts_of(&raw.timeouts);
         let wide = raw::timeouts_of(&defaults.timeouts);
-        self.timeout_order(&raw::timeouts_of(&raw.timeouts), Some(&wide));
-        let listed = raw.endpoints.get().filter(|list| !list.value.0.is_empty());
+        self.timeout_order(&raw::timeouts_of(&own.timeouts), Some(&wide));
+        let listed = own.endpoints.get().filter(|list| !list.value.0.is_empty());
         let has_tls = listed.map(|_| endpoints.iter().any(|endpoint| endpoint.tls));
         let upstream = checked::Upstream {
             name: name.value.clone(),
-            endpoints,
-            protocol: match raw.protocol.over(&defaults.protocol).value() {
+            protocol: match raw.protocol.value() {
                 raw::Protocol::Auto => Protocol::Auto,
                 raw::Protocol::Http1 => Protocol::Http1,
                 raw::Protocol::H2 => Protocol::H2,
             },
-            host: match raw.host.over(&defaults.host).value() {
+            host: match raw.host.value() {
                 raw::HostName::Endpoint => HostHeader::Endpoint,
                 raw::HostName::Preserve => HostHeader::Preserve,
                 raw::HostName::Name(name) => HostHeader::Name(name),
             },
-            tls: self.upstream_tls(raw, defaults, has_tls),
-            pool: self.pool(&raw.pool.over(&defaults.pool)),
+            tls: self.upstream_tls(own, defaults, has_tls),
+            pool: self.pool(&raw.pool),
             timeouts: checked::UpstreamTimeouts {
                 connect: timeouts.connect.value().0,
                 attempt: duration(&timeouts.attempt),
@@ -62,10 +69,40 @@ impl Check<'_> {
                 idle: duration(&timeouts.idle),
                 settle: timeouts.settle.value().0,
             },
+            balance: resilience::balance(&raw.balance),
+            slow_start: duration(&raw.slow_start).unwrap_or_default(),
+            panic_below: raw.panic_below.value().0,
+            rate_max: raw.rate_max.value().0.map(|rate| rate.0),
+            retries: self.retries(&raw.retries),
+            hedge: resilience::hedge(&raw.hedge),
+            breaker: self.breaker(&raw.breaker),
+            eject: self.eject(&raw.eject),
+            health: self.health(&raw.health),
+            concurrency: self.concurrency(&raw.concurrency),
+            fallback: self.fallback(&raw.fallback),
+            shares_idempotency_with: raw.shares_idempotency_with.get().map(|name| name.value.0.clone()),
+            endpoints,
         };
-        let raw_pool = raw.pool.over(&defaults.pool);
-        self.enough_for_workers(name, &upstream, &raw_pool);
+        self.enough_for_workers(name, &upstream, &raw.pool);
+        self.check_resilience(own, defaults, &raw, &upstream);
         (upstream, timeouts)
+    }
+
+    /// Contradictions between blocks of an upstream.
+    fn check_resilience(
+        &mut self,
+        own: &raw::Upstream,
+        defaults: &raw::UpstreamDefaults,
+        raw: &raw::Upstream,
+        upstream: &checked::Upstream,
+    ) {
+        let wide = raw::timeouts_of(&defaults.timeouts);
+        self.no_time_for_retry(&raw::timeouts_of(&own.timeouts), &wide, &upstream.retries);
+        self.no_time_for_retry(&wide, &Timeouts::absent(), &upstream.retries);
+        self.within_attempt(&own.breaker, &own.hedge, upstream.timeouts.attempt);
+        self.within_attempt(&defaults.breaker, &defaults.hedge, duration(&wide.attempt));
+        let is_all_tls = upstream.endpoints.iter().all(|endpoint| endpoint.tls);
+        self.grpc_over_h2(&raw.health, upstream.protocol, is_all_tls);
     }
 
     /// Warns where some workers could get no connection: one over HTTP/2 carries many requests, of one worker.
@@ -152,11 +189,6 @@ impl Check<'_> {
     /// so only parts of `narrow` are looked at; their whole may come from `wide`, or be a default beneath it. Without
     /// `wide` only what stands in one block is compared.
     pub(super) fn timeout_order(&mut self, narrow: &Timeouts, wide: Option<&Timeouts>) {
-        let whole = |own: &TimeoutField, wider: Option<&TimeoutField>| {
-            let written = own.get().or_else(|| wider.and_then(Field::get)).map(|given| given.value.0);
-            let value = written.or_else(|| wider.map(|field| field.value().0)).flatten();
-            value.map(|lasting| lasting.0)
-        };
         let attempt_max = whole(&narrow.attempt, wide.map(|wide| &wide.attempt));
         let total_max = whole(&narrow.total, wide.map(|wide| &wide.total));
         let connect = narrow.connect.get().map(|given| (given.value.0, &given.at));
@@ -174,6 +206,35 @@ impl Check<'_> {
             }
         }
     }
+
+    /// Warns of an attempt that may take all the time there is. One that may take more is told as out of order.
+    pub(super) fn no_time_for_retry(
+        &mut self,
+        narrow: &Timeouts,
+        wide: &Timeouts,
+        retries: &Option<checked::Retries>,
+    ) {
+        let is_retried = retries.as_ref().is_some_and(|r| r.attempts_max > 1 && r.on.gateway_timeout);
+        let attempt = narrow.attempt.get().and_then(|given| Some((given.value.0?.0, &given.at)));
+        let total = whole(&narrow.total, Some(&wide.total));
+        if let (true, Some((attempt, at))) = (is_retried, attempt)
+            && total == Some(attempt)
+        {
+            let message = format!(
+                "`attempt` may take all of `total` ({}): after one that takes too long there is no time for a retry",
+                show_duration(attempt)
+            );
+            let help = "make `attempt` shorter, or `total` longer, or take `504` out of `retries.on`";
+            self.report(Report::warning("attempt_over_total", at, message).help(help));
+        }
+    }
+}
+
+/// What bounds a part, where anything does.
+fn whole(own: &TimeoutField, wider: Option<&TimeoutField>) -> Option<Duration> {
+    let written = own.get().or_else(|| wider.and_then(Field::get)).map(|given| given.value.0);
+    let value = written.or_else(|| wider.map(|field| field.value().0)).flatten();
+    value.map(|lasting| lasting.0)
 }
 
 /// A timeout that can be off.
@@ -201,29 +262,26 @@ fn placeholder() -> Endpoint {
     Endpoint { display, address, tls: false, weight: 1 }
 }
 
-/// The upstream of a version whose own could not be found; likewise never served.
-pub(super) fn placeholder_upstream() -> checked::Upstream {
-    let pool = Pool::absent();
-    let timeouts = Timeouts::absent();
-    checked::Upstream {
-        name: "placeholder".to_owned(),
-        endpoints: vec![placeholder()],
-        protocol: Protocol::Auto,
-        host: HostHeader::Endpoint,
-        tls: UpstreamTls::default(),
-        pool: checked::Pool {
-            connections_max: pool.connections_max.value().size(),
-            idle_max: pool.idle_max.value().size(),
-            idle_timeout: pool.idle_timeout.value().0,
-            lifetime_max: pool.lifetime_max.value().0,
-            wait: pool.wait.value().0,
-        },
-        timeouts: checked::UpstreamTimeouts {
-            connect: timeouts.connect.value().0,
-            attempt: duration(&timeouts.attempt),
-            total: duration(&timeouts.total),
-            idle: duration(&timeouts.idle),
-            settle: timeouts.settle.value().0,
-        },
+/// What an upstream says, with what all say beneath it.
+fn laid_over(own: &raw::Upstream, defaults: &raw::UpstreamDefaults) -> raw::Upstream {
+    raw::Upstream {
+        endpoints: own.endpoints.clone(),
+        protocol: own.protocol.over(&defaults.protocol),
+        host: own.host.over(&defaults.host),
+        tls: own.tls.over(&defaults.tls),
+        pool: own.pool.over(&defaults.pool),
+        timeouts: own.timeouts.over(&defaults.timeouts),
+        balance: own.balance.over(&defaults.balance),
+        slow_start: own.slow_start.over(&defaults.slow_start),
+        panic_below: own.panic_below.over(&defaults.panic_below),
+        rate_max: own.rate_max.over(&defaults.rate_max),
+        retries: own.retries.over(&defaults.retries),
+        hedge: own.hedge.over(&defaults.hedge),
+        breaker: own.breaker.over(&defaults.breaker),
+        eject: own.eject.over(&defaults.eject),
+        health: own.health.over(&defaults.health),
+        concurrency: own.concurrency.over(&defaults.concurrency),
+        fallback: own.fallback.over(&defaults.fallback),
+        shares_idempotency_with: own.shares_idempotency_with.clone(),
     }
 }

@@ -7,6 +7,7 @@
 //!   that later rules do not complain about it a second time.
 //! - Nothing is resolved here: names, files and defaults of other places are the business of `check`.
 
+pub(crate) mod block;
 pub(crate) mod collection;
 pub(crate) mod field;
 pub(crate) mod keys;
@@ -20,6 +21,7 @@ use mainstay_openapi::Position;
 use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator};
 
+pub(crate) use block::BlockOrOff;
 pub(crate) use collection::{Entry, List, Map, Naming};
 pub(crate) use field::{Field, Spanned, State};
 pub(crate) use keys::{keys, paragraph, spanned};

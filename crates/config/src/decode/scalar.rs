@@ -169,6 +169,34 @@ impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
     }
 }
 
+/// A rate a second; the range is in whole numbers an hour.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate<const MIN_PER_H: u64, const MAX_PER_H: u64>(pub(crate) f64);
+
+impl<const MIN_PER_H: u64, const MAX_PER_H: u64> Rate<MIN_PER_H, MAX_PER_H> {
+    fn range() -> (f64, f64) {
+        (MIN_PER_H as f64 / 3600.0, MAX_PER_H as f64 / 3600.0)
+    }
+}
+
+impl<const MIN_PER_H: u64, const MAX_PER_H: u64> Scalar for Rate<MIN_PER_H, MAX_PER_H> {
+    const WHAT: &'static str = "a rate";
+
+    fn read(text: &str, _plain: bool) -> Result<Self, Refusal> {
+        let value = units::parse_rate(text).map_err(unit_error("bad_rate"))?;
+        let (min, max) = Self::range();
+        in_range(value, min, max, units::show_rate).map(Rate)
+    }
+
+    fn schema() -> Value {
+        let mut schema = pattern("^[0-9]+/[smh]$");
+        let (min, max) = Self::range();
+        schema["description"] =
+            json!(format!("Range {} to {}.", units::show_rate(min), units::show_rate(max)));
+        schema
+    }
+}
+
 /// A date or a time, as Unix seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Date(pub(crate) i64);
@@ -316,6 +344,14 @@ or_word!(
 or_word!(
     /// `auto`: the engine finds out.
     OrAuto, "auto", strict: false
+);
+or_word!(
+    /// `adaptive`: the engine goes by what it sees.
+    OrAdaptive, "adaptive", strict: false
+);
+or_word!(
+    /// `p95`: what 95 of 100 recent requests took.
+    OrP95, "p95", strict: false
 );
 or_word!(
     /// `none`: there is none.

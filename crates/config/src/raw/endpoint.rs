@@ -6,12 +6,10 @@ use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::UpstreamTls;
 use super::listen::socket_path;
 use super::network::{host_and_port, host_problem};
 use crate::checked::EndpointAddress;
 use crate::decode::scalar::{Int, pattern};
-use crate::decode::substitute::is_off;
 use crate::decode::{Decode, Decoder, Refusal, Scalar, keys};
 use crate::diagnostic::Report;
 
@@ -179,33 +177,5 @@ impl Scalar for ServerName {
 
     fn schema() -> Value {
         pattern(r"^([A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?)$")
-    }
-}
-
-/// TLS to an upstream, or `off`: then nothing of it is set, whatever lies beneath.
-#[derive(Clone, Debug)]
-pub(crate) enum TlsOrOff {
-    Off,
-    Keys(Box<UpstreamTls>),
-}
-
-impl Decode for TlsOrOff {
-    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<TlsOrOff> {
-        if is_off(node, cx)? {
-            return Some(TlsOrOff::Off);
-        }
-        UpstreamTls::decode(node, cx).map(|keys| TlsOrOff::Keys(Box::new(keys)))
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let block = UpstreamTls::schema(generator);
-        json_schema!({ "anyOf": [block, { "const": "off" }] })
-    }
-
-    fn over(&self, under: &TlsOrOff) -> TlsOrOff {
-        match (self, under) {
-            (TlsOrOff::Keys(mine), TlsOrOff::Keys(other)) => TlsOrOff::Keys(Box::new(mine.over(other))),
-            (mine, _) => mine.clone(),
-        }
     }
 }

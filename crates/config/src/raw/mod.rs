@@ -7,19 +7,32 @@ mod endpoint;
 mod listen;
 mod network;
 mod operation;
+mod probe;
+mod resilience;
+mod respond;
 mod values;
 
-use crate::decode::scalar::{Date, Flag, Int, Lasting, OrAuto, OrNone, OrOff, Share, Size, Text, words};
-use crate::decode::{List, Map, keys};
+use crate::decode::scalar::{
+    Date, Flag, Int, Lasting, OrAuto, OrNone, OrOff, Rate, Share, Size, Text, words,
+};
+use crate::decode::{BlockOrOff, List, Map, keys};
 
-pub(crate) use endpoint::{EndpointSpec, EndpointUrl, ServerName, TlsOrOff};
+pub(crate) use endpoint::{EndpointSpec, EndpointUrl, ServerName};
 pub(crate) use listen::ListenSpec;
 pub(crate) use network::{Address, Host, HostName, NetworkSpec, Url};
 pub(crate) use operation::{AuthSpec, Sunsets, TimeoutsOrOff, Upgrades, timeouts_of};
-pub(crate) use values::{
-    AbsolutePath, BasePath, HeaderName, LogField, LogTarget, Name, OperationName, Origin, PoolOrOff,
-    VersionName,
+pub(crate) use probe::Statuses;
+pub(crate) use resilience::{
+    Backoff, BalanceSpec, Breaker, BreakerScope, Budget, Concurrency, Eject, FallbackSpec, HashOn, Health,
+    HealthSpec, Hedge, Priority, Respond, Retries, RetryCause, When,
 };
+pub(crate) use values::{
+    AbsolutePath, BasePath, HeaderName, LogField, LogTarget, MemorySpec, Name, OperationName, Origin,
+    PoolOrOff, VersionName,
+};
+
+/// TLS to an upstream, or `off`.
+pub(crate) type TlsOrOff = BlockOrOff<UpstreamTls>;
 
 keys! {
     /// Everything an engine needs.
@@ -118,6 +131,9 @@ keys! {
         idle_timeout: Lasting<10, 86_400_000> = "75s",
         /// Requests at once.
         requests_in_flight: Int<1, 1_000_000> = "10000",
+        /// Memory of the whole engine; while it has more, new requests are refused with 503. `auto` is 90 % of what its
+        /// control group may have, where there is such a limit.
+        memory: MemorySpec = "auto",
     }
 
     /// How the engine stops.
@@ -164,6 +180,31 @@ keys! {
         pool: PoolOrOff,
         /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
         timeouts: TimeoutsOrOff,
+        /// Which endpoint is asked: the better of two by latency and requests in flight (`least_loaded`), one after the other
+        /// (`round_robin`), or by what requests have in common: `{ hash: header:NAME }`, `{ hash: path:PARAMETER }`,
+        /// `{ hash: consumer }`.
+        balance: BalanceSpec = "least_loaded",
+        /// How long an endpoint that has recovered gets less than its share; `off`: not at all.
+        slow_start: OrOff<Lasting<0, 3_600_000>> = "10s",
+        /// The share of healthy endpoints under which health is ignored and all are asked; `0`: never.
+        panic_below: Share<true> = "0.3",
+        /// What it may be sent, such as `500/s`; more waits in the queue of `concurrency`, and is then refused.
+        rate_max: OrNone<Rate<1, 3_600_000_000>> = "none",
+        /// Further attempts after a failure. Without it they are made as the defaults say.
+        retries: BlockOrOff<Retries>,
+        /// A second attempt beside one that is slow, for safe methods. Without it there is none.
+        hedge: BlockOrOff<Hedge>,
+        /// Stops sending while it fails. Without it, it does so as the defaults say.
+        breaker: BlockOrOff<Breaker>,
+        /// Leaves out endpoints that fail. Without it, they are left out as the defaults say.
+        eject: BlockOrOff<Eject>,
+        /// Asks each endpoint how it is. Without it only its answers to requests count.
+        health: BlockOrOff<HealthSpec>,
+        /// How much it is sent at once, and who waits. Without it only `pool` bounds that.
+        concurrency: BlockOrOff<Concurrency>,
+        /// What is tried in this order when nothing else helps: `stale` (an old answer; does nothing yet),
+        /// `{ upstream: NAME }`, or `{ respond: .. }`. Without it the caller is told what went wrong.
+        fallback: BlockOrOff<List<FallbackSpec>>,
     }
 
     /// A service to forward to.
@@ -181,6 +222,34 @@ keys! {
         pool: PoolOrOff,
         /// How long things may take; `off` is off for `attempt`, `total` and `idle`.
         timeouts: TimeoutsOrOff,
+        /// Which endpoint is asked: the better of two by latency and requests in flight (`least_loaded`), one after the other
+        /// (`round_robin`), or by what requests have in common: `{ hash: header:NAME }`, `{ hash: path:PARAMETER }`,
+        /// `{ hash: consumer }`.
+        balance: BalanceSpec = "least_loaded",
+        /// How long an endpoint that has recovered gets less than its share; `off`: not at all.
+        slow_start: OrOff<Lasting<0, 3_600_000>> = "10s",
+        /// The share of healthy endpoints under which health is ignored and all are asked; `0`: never.
+        panic_below: Share<true> = "0.3",
+        /// What it may be sent, such as `500/s`; more waits in the queue of `concurrency`, and is then refused.
+        rate_max: OrNone<Rate<1, 3_600_000_000>> = "none",
+        /// Further attempts after a failure. Without it they are made as the defaults say.
+        retries: BlockOrOff<Retries>,
+        /// A second attempt beside one that is slow, for safe methods. Without it there is none.
+        hedge: BlockOrOff<Hedge>,
+        /// Stops sending while it fails. Without it, it does so as the defaults say.
+        breaker: BlockOrOff<Breaker>,
+        /// Leaves out endpoints that fail. Without it, they are left out as the defaults say.
+        eject: BlockOrOff<Eject>,
+        /// Asks each endpoint how it is. Without it only its answers to requests count.
+        health: BlockOrOff<HealthSpec>,
+        /// How much it is sent at once, and who waits. Without it only `pool` bounds that.
+        concurrency: BlockOrOff<Concurrency>,
+        /// What is tried in this order when nothing else helps: `stale` (an old answer; does nothing yet),
+        /// `{ upstream: NAME }`, or `{ respond: .. }`. Without it the caller is told what went wrong.
+        fallback: BlockOrOff<List<FallbackSpec>>,
+        /// Another upstream that knows the idempotency keys of this one: unsafe requests that have one may be sent to either
+        /// after the other.
+        shares_idempotency_with: Text,
     }
 
     /// TLS to endpoints that are written `https://`.
@@ -235,6 +304,8 @@ keys! {
         timeouts: TimeoutsOrOff,
         /// Send the path without base path and version. Without it the path is sent as it came.
         strip_prefix: Flag,
+        /// Who is refused last when there is too much: `critical` after `high` after `normal` after `low`.
+        priority: Priority = "normal",
         /// Protocols that a client may switch to with `Upgrade`, such as `websocket`; `off` is none. What is said in them
         /// passes no rule of the engine's.
         upgrade: Upgrades = "off",
@@ -324,6 +395,8 @@ keys! {
         timeouts: TimeoutsOrOff,
         /// Send the path without base path and version.
         strip_prefix: Flag,
+        /// Who is refused last when there is too much: `critical` after `high` after `normal` after `low`.
+        priority: Priority = "normal",
         /// Protocols that a client may switch to with `Upgrade`, such as `websocket`; `off` is none. What is said in them
         /// passes no rule of the engine's.
         upgrade: Upgrades = "off",

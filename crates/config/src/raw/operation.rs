@@ -186,6 +186,7 @@ impl super::Operation {
             body: self.body.clone(),
             timeouts: self.timeouts.clone(),
             strip_prefix: self.strip_prefix.clone(),
+            priority: self.priority.clone(),
             upgrade: self.upgrade.clone(),
         }
     }

@@ -5,7 +5,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::Pool;
-use crate::decode::scalar::{Int, pattern, substitutable, unknown_word};
+use crate::checked::MemoryLimit;
+use crate::decode::scalar::{Int, Size, pattern, substitutable, unknown_word};
 use crate::decode::substitute::is_off;
 use crate::decode::{Decode, Decoder, Naming, Refusal, Scalar, Spanned, State};
 
@@ -195,6 +196,37 @@ impl Scalar for LogTarget {
     }
 }
 
+/// `server.limits.memory`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemorySpec(pub(crate) MemoryLimit);
+
+/// From 16 MiB, in which no engine runs, to 1 PiB.
+type MemorySize = Size<16_777_216, 1_125_899_906_842_624>;
+
+impl Scalar for MemorySpec {
+    const WHAT: &'static str = "`auto`, `off` or a size";
+
+    fn read(text: &str, plain: bool) -> Result<MemorySpec, Refusal> {
+        match text {
+            "auto" => Ok(MemorySpec(MemoryLimit::Auto)),
+            "off" if plain => Ok(MemorySpec(MemoryLimit::Off)),
+            _ => match MemorySize::read(text, plain) {
+                Ok(size) => Ok(MemorySpec(MemoryLimit::Bytes(size.0))),
+                Err(refusal) => {
+                    let message = format!("{}, or `auto`, or `off`", refusal.message);
+                    Err(Refusal { message, ..refusal })
+                }
+            },
+        }
+    }
+
+    fn schema() -> Value {
+        let mut size = <MemorySize as Scalar>::schema();
+        let description = size.as_object_mut().and_then(|size| size.remove("description"));
+        json!({ "anyOf": [size, { "enum": ["auto", "off"] }], "description": description })
+    }
+}
+
 /// The fields of the access log, in the order of its lines.
 const LOG_FIELDS: &[&str] = &[
     "ts",
@@ -216,6 +248,7 @@ const LOG_FIELDS: &[&str] = &[
     "upstream_ms",
     "upstream",
     "attempts",
+    "degraded",
     "bytes_in",
     "bytes_out",
     "aborted",

@@ -39,6 +39,10 @@ fn units_are_required_and_ranges_hold() {
     limit("connection_age: 'off'", "error bad_duration 1:37");
     limit("connections: 10000001", "error out_of_range 1:34");
     limit("requests_in_flight: 0", "error out_of_range 1:41");
+    limit("memory: 1GB", "error bad_size 1:29");
+    limit("memory: 15MiB", "error out_of_range 1:29");
+    limit("memory: 'off'", "error bad_size 1:29");
+    limit("memory: 90%", "error bad_size 1:29");
     limit("connections: 10, connections_per_client: 11", "error limit_order 1:62");
     limit("header_bytes: 1KiB, uri_bytes: 2KiB", "warning limit_order 1:52");
     check("server: { limits: off }", &["error wrong_type 1:19"]);
@@ -57,7 +61,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
     check("servr: {}", &["error unknown_key 1:1"]);
     check("tls: {}", &["error unknown_key 1:1"]);
     check("plans: {}\nconsumers: []", &["error unknown_key 1:1", "error unknown_key 2:1"]);
-    check("upstreams: { up: { endpoints: ['http://a:1'], retries: {} } }", &["error unknown_key 1:47"]);
+    check("upstreams: { up: { endpoints: ['http://a:1'], mirror: {} } }", &["error unknown_key 1:47"]);
     check("classes: { c: { auth: none, cache: off } }", &["error unknown_key 1:29"]);
     check("classes: { c: { sunset: 2027-01-01 } }", &["error unknown_key 1:17"]);
     let outcome = super::load_text("server: { limits: { conections: 5 } }");
@@ -149,7 +153,7 @@ fn every_default_is_what_the_example_shows() {
   workers: auto
   http2: { streams_max: 100, window: 1MiB }
   limits: { connections: 20000, connections_per_client: 1000, connection_age: off, header_bytes: 32KiB, headers: 100,
-            uri_bytes: 8KiB, body: 1MiB, header_timeout: 10s, body_timeout: 30s, idle_timeout: 75s, requests_in_flight: 10000 }
+            uri_bytes: 8KiB, body: 1MiB, header_timeout: 10s, body_timeout: 30s, idle_timeout: 75s, requests_in_flight: 10000, memory: auto }
   trusted_proxies: []
   health_path: off
   shutdown: { delay: 0s, drain: 30s }
@@ -162,6 +166,24 @@ upstreams:
     protocol: auto
     host: endpoint
     pool: { connections_max: 256, idle_max: 64, idle_timeout: 60s, lifetime_max: 1h, wait: 200ms }
+    balance: least_loaded
+    slow_start: 10s
+    panic_below: 0.3
+    rate_max: none
+    retries:
+      attempts_max: 3
+      on: [connect, reset, 502, 503, 504]
+      backoff: { base: 25ms, max: 1s }
+      budget: { ratio: 0.2, floor: 1/s }
+      replay_body: 64KiB
+      honours_idempotency_key: false
+    hedge: off
+    breaker: { window: 10s, requests_min: 20, failure_ratio: 0.5, slow_call: 2s, slow_ratio: 0.8, open: 5s, open_max: 60s, probes: 3, scope: upstream }
+    eject: { consecutive_failures: 5, time: 30s, time_max: 300s, share_max: 0.5 }
+    health: off
+    concurrency: off
+    fallback: off
+classes: { unused: { priority: normal } }
 telemetry: { log: { format: json, output: stdout, sample_success: 1.0, redact: [] } }
 ",
     );

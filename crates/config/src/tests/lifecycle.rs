@@ -191,7 +191,7 @@ fn against_an_older_file() {
 #[test]
 fn limits_that_loosen_against_an_older_file_are_told() {
     let text = |limits: &str| format!("server: {{ limits: {{ {limits} }} }}\n{}", whole(&api(V1, "")));
-    let rows: [(&str, &str, &[&str]); 9] = [
+    let rows: [(&str, &str, &[&str]); 14] = [
         ("connections: 2000", "connections: 2001", &["note loosens_old 1:34 connections 2000 -> 2001"]),
         // Taken away, the default counts.
         ("headers: 50", "", &["note loosens_old 1:1 headers 50 -> 100"]),
@@ -207,6 +207,12 @@ fn limits_that_loosen_against_an_older_file_are_told() {
             "idle_timeout: 6s, body_timeout: 6s",
             &["note loosens_old 1:35 idle_timeout 5s -> 6s", "note loosens_old 1:53 body_timeout 5s -> 6s"],
         ),
+        ("memory: 1GiB", "memory: 2GiB", &["note loosens_old 1:29 memory 1GiB -> 2GiB"]),
+        ("memory: 1GiB", "memory: off", &["note loosens_old 1:29 memory 1GiB -> off"]),
+        ("", "memory: off", &["note loosens_old 1:29 memory auto -> off"]),
+        // What `auto` comes to is not known here.
+        ("memory: 1GiB", "memory: auto", &[]),
+        ("memory: off", "memory: 2GiB", &[]),
         ("connections: 2001", "connections: 2000", &[]),
         ("connection_age: off", "connection_age: 1h", &[]),
         ("", "headers: 100", &[]),

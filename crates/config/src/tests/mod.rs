@@ -12,6 +12,7 @@ mod keys;
 mod lifecycle;
 mod operations;
 mod render;
+mod resilience;
 mod schema;
 mod transport;
 

@@ -80,7 +80,8 @@ async fn the_token_opens_the_lists() {
     let upstreams = json!({"items": [{"upstream": "payments", "endpoints": [{
         "endpoint": "127.0.0.1:9001", "addresses": ["127.0.0.1:9001"],
         "connections": 3, "connections_max": 100, "in_flight": 1,
-    }]}]});
+        "health": "healthy", "latency_ms": 1.5, "weight": 1,
+    }], "breakers": [], "retry_budget": 10.0}]});
     let rows = [
         ("/admin/v1/versions", versions),
         ("/admin/v1/upstreams", upstreams),

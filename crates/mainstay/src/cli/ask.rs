@@ -200,19 +200,50 @@ pub(super) fn upstreams(common: &Common) -> u8 {
     list(common, "/admin/v1/upstreams", |item| {
         let mut lines = format!("{}\n", text(&item["upstream"]));
         for endpoint in item["endpoints"].as_array().into_iter().flatten() {
-            let addresses: Vec<_> =
-                endpoint["addresses"].as_array().into_iter().flatten().map(text).collect();
+            lines.push_str(&endpoint_line(endpoint));
+        }
+        for breaker in item["breakers"].as_array().into_iter().flatten() {
+            let of = breaker["operation"].as_str().map(|of| format!(" of {of}")).unwrap_or_default();
             lines.push_str(&format!(
-                "    {}  [{}]  {} of {} connections, {} requests\n",
-                text(&endpoint["endpoint"]),
-                addresses.join(", "),
-                endpoint["connections"],
-                endpoint["connections_max"],
-                endpoint["in_flight"],
+                "    breaker{of}: {}, {} calls, {} failed, {} slow\n",
+                text(&breaker["state"]),
+                breaker["calls"],
+                breaker["failures"],
+                breaker["slow"],
+            ));
+        }
+        if let Some(left) = item["retry_budget"].as_f64() {
+            lines.push_str(&format!("    retry budget: {left:.1}\n"));
+        }
+        if let Some(places) = item["concurrency"].as_object() {
+            let waiting = places["waiting"].as_array().into_iter().flatten();
+            let waiting: Vec<_> =
+                waiting.map(|w| format!("{} {}", w["requests"], text(&w["priority"]))).collect();
+            lines.push_str(&format!(
+                "    concurrency: {} of {}, waiting: {}\n",
+                places["in_flight"],
+                places["limit"],
+                waiting.join(", "),
             ));
         }
         lines
     })
+}
+
+fn endpoint_line(endpoint: &Value) -> String {
+    let addresses: Vec<_> = endpoint["addresses"].as_array().into_iter().flatten().map(text).collect();
+    let latency = endpoint["latency_ms"].as_f64().map(|ms| format!(", {ms:.1} ms")).unwrap_or_default();
+    let left_out = endpoint["ejected_for_ms"].as_u64();
+    let left_out = left_out.map(|ms| format!(" for {ms} ms")).unwrap_or_default();
+    format!(
+        "    {}  [{}]  {}{left_out}, {} of {} connections, {} requests{latency}\n",
+        text(&endpoint["endpoint"]),
+        addresses.join(", "),
+        text(&endpoint["health"]),
+        endpoint["connections"],
+        endpoint["connections_max"],
+        endpoint["in_flight"],
+    )
 }
 
 fn list(common: &Common, path: &str, line: impl Fn(&Value) -> String) -> u8 {

@@ -13,6 +13,7 @@ use mainstay_proxy::tls::client::{ClientFiles, ClientTls, Offer, server_name};
 use mainstay_proxy::tls::pem::PairFiles;
 use mainstay_proxy::tls::server::{ServerFiles, ServerTls};
 
+use super::policies::{self, Indices};
 use super::{Defect, Locals, LowerError, Surroundings};
 
 /// `server`, with its TLS sets loaded.
@@ -89,6 +90,7 @@ pub(super) fn wrong_files(checked: &Checked, with: &Surroundings<'_>) -> Vec<Low
 /// An upstream with its endpoints.
 pub(super) fn upstream(
     upstream: &checked::Upstream,
+    indices: &Indices<'_>,
     with: &Surroundings<'_>,
 ) -> Result<UpstreamPlan, LowerError> {
     let name: Arc<str> = upstream.name.as_str().into();
@@ -113,18 +115,17 @@ pub(super) fn upstream(
         Ok(Arc::new(shared))
     });
     let endpoints = endpoints.collect::<Result<_, LowerError>>()?;
-    Ok(UpstreamPlan {
-        host: match &upstream.host {
-            checked::HostHeader::Endpoint => HostPlan::Endpoint,
-            checked::HostHeader::Preserve => HostPlan::Preserve,
-            checked::HostHeader::Name(name) => HostPlan::Name(
-                HeaderValue::try_from(name.as_str()).unwrap_or(HeaderValue::from_static("invalid")),
-            ),
-        },
-        tls,
-        shared: Arc::new(UpstreamShared::new(Arc::clone(&name), endpoints)),
-        name,
-    })
+    let host = match &upstream.host {
+        checked::HostHeader::Endpoint => HostPlan::Endpoint,
+        checked::HostHeader::Preserve => HostPlan::Preserve,
+        checked::HostHeader::Name(name) => HostPlan::Name(
+            HeaderValue::try_from(name.as_str()).unwrap_or(HeaderValue::from_static("invalid")),
+        ),
+    };
+    let (pool, hash_on) = policies::pool(upstream)?;
+    let policies = policies::policies(upstream, old.map(|old| &old.policies), &host, indices, with)?;
+    let shared = Arc::new(UpstreamShared::new(Arc::clone(&name), endpoints, pool, hash_on));
+    Ok(UpstreamPlan { host, tls, shared, policies, name })
 }
 
 fn settings(

@@ -10,24 +10,24 @@ use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use mainstay_core::{ProblemCode, Stage};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connect::ConnectError;
+use super::deadline::Times;
 use super::exchange::{AnswerHead, Exchange, InFlight};
 use super::h1::{ExchangeError, Reached};
 use super::h2;
 use super::pool::{Acquired, LocalEndpoint, Pooled};
+use super::shed::Place;
+use super::step::{Start, is_blamed};
 use crate::context::RequestCx;
 use crate::plan::{ForwardPlan, UpstreamPlan};
-use crate::request::{Request, RequestBody, far_future};
-
-/// Bodies of known length up to this size count towards the total timeout until their last byte.
-const SHORT_BODY_BYTES: u64 = 1 << 20;
+use crate::request::{Request, RequestBody};
 
 /// A request on its way to one upstream.
+#[derive(Clone, Copy)]
 pub struct Trip<'a> {
     /// The request's context.
     pub cx: &'a Rc<RequestCx>,
@@ -35,62 +35,16 @@ pub struct Trip<'a> {
     pub plan: &'a ForwardPlan,
     /// Where it goes.
     pub upstream: &'a UpstreamPlan,
+    /// The upstream's index in the snapshot.
+    pub index: usize,
+    /// The canonical path.
+    pub canonical_path: &'a str,
     /// The path as the upstream gets it.
     pub path: &'a str,
     /// Its head.
     pub request: &'a Request,
     /// Until when what may take.
     pub times: &'a Times,
-}
-
-/// Until when what may take.
-pub struct Times {
-    /// The operation's total, which ends at the head.
-    head: Option<Instant>,
-    /// When the client no longer wants any of it.
-    client: Option<Instant>,
-    /// For one attempt.
-    attempt: Option<Duration>,
-}
-
-impl Times {
-    /// From the operation's timeouts and what the client says.
-    pub fn new(cx: &RequestCx, plan: &ForwardPlan, wanted_within: Option<Duration>) -> Self {
-        Self {
-            head: plan.timeouts.total.and_then(|t| cx.started.checked_add(t)),
-            client: wanted_within.and_then(|t| cx.started.checked_add(t)),
-            attempt: plan.timeouts.attempt,
-        }
-    }
-
-    /// When the head has to be there.
-    pub fn total(&self) -> Option<Instant> {
-        earlier(self.head, self.client)
-    }
-
-    /// When the last byte has to be there, of a body of this length.
-    pub fn whole(&self, length: Option<u64>) -> Option<Instant> {
-        let is_short = length.is_some_and(|n| n <= SHORT_BODY_BYTES);
-        earlier(self.head.filter(|_| is_short), self.client)
-    }
-
-    /// The nearer end of an attempt that begins now, and what it is called.
-    fn of_attempt(&self, now: Instant) -> (Instant, ProblemCode) {
-        let attempt = self.attempt.and_then(|t| now.checked_add(t));
-        match (attempt, self.total()) {
-            (Some(attempt), Some(total)) if attempt < total => (attempt, ProblemCode::UpstreamTimeout),
-            (_, Some(total)) => (total, ProblemCode::DeadlineExceeded),
-            (Some(attempt), None) => (attempt, ProblemCode::UpstreamTimeout),
-            (None, None) => (far_future(), ProblemCode::DeadlineExceeded),
-        }
-    }
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
 }
 
 /// The head of an answer, and what its body comes over.
@@ -123,32 +77,34 @@ pub enum Why {
     TimedOut(ProblemCode),
 }
 
-/// Makes one attempt. `began`: now.
+/// Makes one attempt, for which everyone has given leave.
 ///
 /// # Errors
 /// See [`Failed`].
 pub async fn attempt(
     trip: &Trip<'_>,
-    endpoint: &Rc<LocalEndpoint>,
+    start: Start,
+    place: Option<&Place>,
     body: RequestBody,
-    began: Instant,
 ) -> Result<Answered, Failed> {
     let cx = trip.cx;
-    let mut flight = InFlight::begin(cx, endpoint, trip.plan, began);
+    let endpoint = &cx.snapshot.upstreams[trip.index].endpoints[start.index];
+    let began = start.began;
+    let mut flight = InFlight::begin(trip, endpoint, start, place.cloned());
     cx.facts.attempts.set(cx.facts.attempts.get() + 1);
     *cx.facts.endpoint.borrow_mut() = Some(std::sync::Arc::clone(&endpoint.shared));
     let end = trip.times.of_attempt(began);
     let (acquired, reused) = match trip.connection(endpoint).await {
         Ok(acquired) => acquired,
-        Err(why) => return Err(flight.fail_unsent(why, body)),
+        Err(why) => return Err(flight.fail_unsent(trip, why, body)),
     };
     let exchange = trip.exchange(endpoint, acquired, body);
     match flight.answer(exchange, end).await {
-        Ok(head) => Ok(Answered { head, flight }),
+        Ok(head) => Ok(flight.answered(head)),
         Err(Why::Exchange(error)) if reused && flight.may_resend(&error) => {
             Box::pin(resend(trip, endpoint, flight, end)).await
         }
-        Err(why) => Err(flight.fail(why)),
+        Err(why) => Err(flight.fail(trip, why)),
     }
 }
 
@@ -205,13 +161,13 @@ async fn resend(
     };
     let acquired = match timeout_at(end.0, Box::pin(fresh)).await {
         Ok(Ok(acquired)) => acquired,
-        Ok(Err(error)) => return Err(flight.fail_unsent(Why::Connect(error), body)),
-        Err(_elapsed) => return Err(flight.fail_unsent(Why::TimedOut(end.1), body)),
+        Ok(Err(error)) => return Err(flight.fail_unsent(trip, Why::Connect(error), body)),
+        Err(_elapsed) => return Err(flight.fail_unsent(trip, Why::TimedOut(end.1), body)),
     };
     let exchange = trip.exchange(endpoint, acquired, body);
     match flight.answer(exchange, end).await {
-        Ok(head) => Ok(Answered { head, flight }),
-        Err(why) => Err(flight.fail(why)),
+        Ok(head) => Ok(flight.answered(head)),
+        Err(why) => Err(flight.fail(trip, why)),
     }
 }
 
@@ -233,17 +189,25 @@ impl InFlight {
         .await
     }
 
+    /// The head of the answer is there.
+    fn answered(mut self, head: AnswerHead) -> Answered {
+        self.judge_answered(head.status.as_u16());
+        Answered { head, flight: self }
+    }
+
     /// The attempt ended before there was anything to send over.
-    fn fail_unsent(self, why: Why, mut body: RequestBody) -> Failed {
+    fn fail_unsent(mut self, trip: &Trip<'_>, why: Why, mut body: RequestBody) -> Failed {
         let endpoint = Rc::clone(self.endpoint());
         self.observe(|m| m.failed);
+        self.judge_failed(is_blamed(&why, trip.times.is_clients()));
         body.rewind();
         Failed { why, reached: Reached::Nothing, body: Some(body), endpoint }
     }
 
     /// The attempt failed. An unsafe request that may have arrived, and has not failed by itself, goes on without it.
-    fn fail(mut self, why: Why) -> Failed {
+    fn fail(mut self, trip: &Trip<'_>, why: Why) -> Failed {
         let reached = self.reached();
+        self.judge_failed(is_blamed(&why, trip.times.is_clients()));
         let endpoint = Rc::clone(self.endpoint());
         self.cx().facts.bytes_in.set(self.body_received());
         let body = if matches!(why, Why::TimedOut(_)) && self.must_settle() {

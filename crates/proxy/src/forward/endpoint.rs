@@ -7,15 +7,19 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
+use mainstay_policy::balance::{EndpointState, Pool, PoolPlan};
+use mainstay_policy::deadline::{Gate, Recent};
 use mainstay_telemetry::{Counter, Gauge, Histogram};
 use rustls::pki_types::ServerName;
 use tokio::sync::{Semaphore, watch};
 
+use super::health::HealthPlan;
+use super::policies::HashOn;
 use crate::stream::Plain;
 use crate::tls::client::{ClientFiles, ClientTls};
 
@@ -25,38 +29,23 @@ pub struct UpstreamShared {
     pub name: Arc<str>,
     /// Its endpoints.
     pub endpoints: Vec<Arc<EndpointShared>>,
-    /// In which order endpoints take turns: indices, each as often as its weight, spread out.
-    pub schedule: Vec<usize>,
+    /// Chooses among them, by the same indices.
+    pub pool: Pool,
+    /// What keeps requests together at one endpoint.
+    pub hash_on: Option<HashOn>,
 }
 
 impl UpstreamShared {
-    /// Spreads the turns of the endpoints by smooth weighted round robin.
-    pub fn new(name: Arc<str>, endpoints: Vec<Arc<EndpointShared>>) -> Self {
-        let schedule = smooth_schedule(&endpoints.iter().map(|e| e.settings.weight).collect::<Vec<_>>());
-        Self { name, endpoints, schedule }
+    /// Endpoints, and the plan by which one is chosen.
+    pub fn new(
+        name: Arc<str>,
+        endpoints: Vec<Arc<EndpointShared>>,
+        plan: PoolPlan,
+        hash_on: Option<HashOn>,
+    ) -> Self {
+        let pool = Pool::new(plan, endpoints.iter().map(|e| Arc::clone(&e.state)).collect());
+        Self { name, endpoints, pool, hash_on }
     }
-}
-
-/// Each index as often as its weight (reduced by their common divisor), spread as evenly as possible.
-fn smooth_schedule(weights: &[u32]) -> Vec<usize> {
-    fn gcd(a: u32, b: u32) -> u32 {
-        if b == 0 { a } else { gcd(b, a % b) }
-    }
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
-    let total: i64 = weights.iter().sum();
-    let mut credit = vec![0_i64; weights.len()];
-    let mut schedule = Vec::new();
-    for _ in 0..total {
-        for (c, w) in credit.iter_mut().zip(&weights) {
-            *c += w;
-        }
-        if let Some(best) = (0..credit.len()).max_by_key(|i| (credit[*i], usize::MAX - i)) {
-            credit[best] -= total;
-            schedule.push(best);
-        }
-    }
-    schedule
 }
 
 /// Connection settings of an endpoint: equal settings mean that connections may live on after a reload.
@@ -163,8 +152,14 @@ pub struct EndpointShared {
     pub slots: Arc<Semaphore>,
     /// Requests that wait for a connection, on any worker.
     pub waiting: AtomicUsize,
-    /// Requests under way.
-    pub in_flight: AtomicUsize,
+    /// Requests under way, how long they take, and whether it may have more.
+    pub state: Arc<EndpointState>,
+    /// How long its answers took, in the last seconds.
+    pub recent: Recent,
+    /// Refuses what has too little time left.
+    pub gate: Gate,
+    /// How it is asked whether it would serve, once it has been asked at all.
+    checks: OnceLock<watch::Sender<Option<HealthPlan>>>,
     /// Turns over several addresses.
     turn: AtomicUsize,
     /// What the name resolves to.
@@ -240,7 +235,10 @@ impl EndpointShared {
                 .unwrap_or_else(|_| HeaderValue::from_static("invalid")),
             slots: Arc::new(Semaphore::new(settings.connections_max)),
             waiting: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
+            state: Arc::new(EndpointState::new(settings.weight)),
+            recent: Recent::new(),
+            gate: Gate::new(),
+            checks: OnceLock::new(),
             turn: AtomicUsize::new(0),
             resolved: watch::Sender::new(Resolved { addresses, pending, error: None }),
             dialer: None,
@@ -301,6 +299,26 @@ impl EndpointShared {
         Ok(addresses)
     }
 
+    /// Says how it is asked from now on whether it would serve. For the first plan that there is, gives what its asker
+    /// reads plans from.
+    pub fn check(&self, plan: Option<HealthPlan>) -> Option<watch::Receiver<Option<HealthPlan>>> {
+        match self.checks.get() {
+            Some(plans) => {
+                plans.send_if_modified(|held| {
+                    let is_new = *held != plan;
+                    *held = plan;
+                    is_new
+                });
+                None
+            }
+            None => plan.map(|plan| {
+                let (sender, receiver) = watch::channel(Some(plan));
+                let _ = self.checks.set(sender);
+                receiver
+            }),
+        }
+    }
+
     /// True when it is a service within the process.
     pub fn is_local(&self) -> bool {
         matches!(self.settings.address, Address::Local(_))
@@ -309,19 +327,5 @@ impl EndpointShared {
     /// Open connections over all workers.
     pub fn connections(&self) -> usize {
         self.settings.connections_max - self.slots.available_permits().min(self.settings.connections_max)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_follow_weights_and_are_spread() {
-        assert_eq!(smooth_schedule(&[1]), [0]);
-        assert_eq!(smooth_schedule(&[5, 5]), [0, 1]);
-        assert_eq!(smooth_schedule(&[3, 1]), [0, 0, 1, 0]);
-        let counts = smooth_schedule(&[7, 2, 1]);
-        assert_eq!((0..3).map(|i| counts.iter().filter(|x| **x == i).count()).collect::<Vec<_>>(), [7, 2, 1]);
     }
 }

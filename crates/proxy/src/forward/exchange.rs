@@ -1,7 +1,6 @@
 //! A request on its way, over either protocol, and the guard that decides what becomes of it.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,10 +13,12 @@ use tokio::time::Instant;
 use super::attempt::Trip;
 use super::h1::{self, ExchangeError, H1Connection, H1Exchange, Reached};
 use super::h2::{H2Exchange, H2Stream};
+use super::judge::Judge;
 use super::pool::LocalEndpoint;
+use super::shed::Place;
+use super::step::Start;
 use super::{headers, settle};
 use crate::context::RequestCx;
-use crate::plan::ForwardPlan;
 use crate::request::{Piece, RequestBody};
 
 /// The head of an answer.
@@ -91,7 +92,8 @@ impl Exchange {
         }
     }
 
-    fn is_whole_here(&self) -> bool {
+    /// True when the whole request is still in our hands and can be sent again.
+    pub fn is_whole_here(&self) -> bool {
         match self {
             Self::H1(exchange) => exchange.is_whole_here(),
             Self::H2(exchange) => exchange.is_whole_here(),
@@ -139,27 +141,51 @@ pub struct InFlight {
     settling: bool,
     /// It has a connection to itself, counted as in use.
     in_use: bool,
+    /// The endpoint is told how it went, once.
+    judge: Judge,
+    /// Its place among the upstream's requests.
+    place: Option<Place>,
 }
 
 impl InFlight {
     /// Counts a request that is about to be sent.
-    pub fn begin(
-        cx: &Rc<RequestCx>,
-        endpoint: &Rc<LocalEndpoint>,
-        plan: &ForwardPlan,
-        began: Instant,
-    ) -> Self {
-        endpoint.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub fn begin(trip: &Trip<'_>, endpoint: &Rc<LocalEndpoint>, start: Start, place: Option<Place>) -> Self {
+        let cx = trip.cx;
+        endpoint.shared.state.begin();
         cx.worker.cells.gauge_add(endpoint.shared.metrics.in_flight, 1);
         Self {
             exchange: None,
             cx: Rc::clone(cx),
             endpoint: Rc::clone(endpoint),
-            settle_within: plan.timeouts.settle,
-            began,
+            settle_within: trip.plan.timeouts.settle,
+            began: start.began,
             received: 0,
             settling: false,
             in_use: false,
+            judge: Judge { upstream: trip.index, index: start.index, watch: Some(start.watch) },
+            place,
+        }
+    }
+
+    /// An answer came: whoever decides about further attempts learns how long it took and whether it is a failure. A client's
+    /// own mistakes (4xx) never are one.
+    pub fn judge_answered(&mut self, status: u16) {
+        let took_us = self.began.elapsed().as_micros() as u64;
+        let failed = status >= 500 && status != 501;
+        self.judge.told(&self.cx, failed, took_us);
+        if let Some(place) = &self.place {
+            place.sample(took_us, matches!(status, 503 | 504));
+        }
+    }
+
+    /// No answer came; whether the endpoint is to blame.
+    pub fn judge_failed(&mut self, is_blamed: bool) {
+        if is_blamed {
+            let took_us = self.began.elapsed().as_micros() as u64;
+            self.judge.told(&self.cx, true, took_us);
+            if let Some(place) = &self.place {
+                place.sample(took_us, true);
+            }
         }
     }
 
@@ -203,6 +229,11 @@ impl InFlight {
         let (body, _permit) = self.take_remains();
         self.observe(|m| m.failed);
         is_whole.then_some(body)
+    }
+
+    /// True when all of the request can be sent again.
+    pub fn is_whole_here(&self) -> bool {
+        self.exchange.as_ref().is_some_and(Exchange::is_whole_here)
     }
 
     /// The body once more, if all of it has arrived and was kept.
@@ -328,6 +359,8 @@ impl Drop for InFlight {
                 received: self.received,
                 settling: true,
                 in_use: self.in_use,
+                judge: Judge { watch: None, ..self.judge },
+                place: self.place.take(),
             };
             settle::detach(flight, self.settle_within);
             // The count goes with it: the request is still under way.
@@ -342,7 +375,7 @@ impl Drop for InFlight {
         if self.in_use {
             self.cx.worker.cells.gauge_add(self.endpoint.shared.metrics.pool_in_use, -1);
         }
-        self.endpoint.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.shared.state.end();
         self.cx.worker.cells.gauge_add(self.endpoint.shared.metrics.in_flight, -1);
     }
 }

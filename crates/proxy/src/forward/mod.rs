@@ -5,6 +5,20 @@
 //! finished ([`settle`]): the guard [`exchange::InFlight`] hands an unsafe request that may have arrived to a
 //! task of its own when its client leaves or its time is up, and simply drops any other.
 
+pub mod deadline;
+pub mod fallback;
+pub mod policies;
+pub mod retry;
+pub mod shed;
+pub mod step;
+
+pub mod balance;
+pub mod breaker;
+pub mod health;
+pub mod hedge;
+pub mod judge;
+pub mod rate;
+
 pub mod attempt;
 pub mod connect;
 pub mod endpoint;
@@ -24,10 +38,12 @@ use mainstay_core::{Problem, ProblemCode, Stage};
 use mainstay_telemetry::Event;
 use tokio::time::Instant;
 
-use self::attempt::{Answered, Failed, Times, Trip, Why};
+use self::attempt::{Answered, Failed, Trip, Why};
 use self::connect::ConnectError;
+use self::deadline::Times;
 use self::exchange::{AnswerHead, InFlight};
 use self::h1::{ExchangeError, Reached};
+use self::step::Ended;
 use self::upgrade::Tunnel;
 use crate::context::RequestCx;
 use crate::plan::ForwardPlan;
@@ -58,12 +74,6 @@ pub async fn forward(
     path: &str,
     request: &mut Request,
 ) -> Result<Response<OutBody>, Failure> {
-    let upstream = &cx.snapshot.plan.upstreams[plan.upstream];
-    let Some(endpoint) = cx.snapshot.upstreams[plan.upstream].pick() else {
-        return Err(Problem::new(ProblemCode::NoHealthyEndpoint, "The service has no endpoint.")
-            .retry_after_s(1)
-            .into());
-    };
     let now = Instant::now();
     let times = Times::new(cx, plan, request.wanted_within);
     request.deadline = times.total();
@@ -71,12 +81,26 @@ pub async fn forward(
         // What nobody waits for any more must not have an effect.
         return Err(Problem::new(ProblemCode::DeadlineExceeded, DEADLINE_BEFORE).into());
     }
+    let upstream = &cx.snapshot.plan.upstreams[plan.upstream];
+    let canonical_path = path;
     let path = path.get(plan.strip_prefix_bytes..).filter(|p| p.starts_with('/')).unwrap_or("/");
     let body = attempt::take_body(request);
-    let trip = Trip { cx, plan, upstream, path, request, times: &times };
-    match attempt::attempt(&trip, endpoint, body, now).await {
+    let trip =
+        Trip { cx, plan, upstream, index: plan.upstream, canonical_path, path, request, times: &times };
+    match retry::attempts(&trip, body, now).await {
         Ok(Answered { head, flight }) => Ok(answer(head, flight, plan, &times)),
-        Err(failed) => Err(failed.failure(cx)),
+        Err(in_vain) => Box::pin(fallback::fallback(&trip, in_vain)).await,
+    }
+}
+
+impl Ended {
+    /// Nothing else helps.
+    fn end(self, trip: &Trip<'_>) -> Result<Response<OutBody>, Failure> {
+        match self {
+            Self::Refused(failure) => Err(failure),
+            Self::Failed(failed) => Err(failed.failure(trip.cx)),
+            Self::Answered(answered) => Ok(answer(answered.head, answered.flight, trip.plan, trip.times)),
+        }
     }
 }
 
@@ -95,6 +119,13 @@ impl Failed {
     fn not_connected(&self, cx: &RequestCx, error: &ConnectError) -> Failure {
         let endpoint = &self.endpoint.shared;
         cx.trail(Stage::Connect, format!("{}: {}", endpoint.settings.display, error.cause()));
+        self.tell_unreachable(cx, error);
+        error.problem().into()
+    }
+
+    /// An endpoint that takes no connection is worth an event.
+    fn tell_unreachable(&self, cx: &RequestCx, error: &ConnectError) {
+        let endpoint = &self.endpoint.shared;
         if error.is_of_upstream() {
             cx.worker.shared.events.emit(&Event::UpstreamUnreachable {
                 upstream: &endpoint.upstream,
@@ -102,7 +133,21 @@ impl Failed {
                 cause: &error.cause(),
             });
         }
-        error.problem().into()
+    }
+
+    /// What the client would be told.
+    fn code(&self) -> ProblemCode {
+        match &self.why {
+            Why::Connect(error) => error.problem().code,
+            Why::Exchange(ExchangeError::Malformed(_)) => ProblemCode::UpstreamMalformed,
+            Why::Exchange(ExchangeError::TooLarge(_)) => ProblemCode::UpstreamTooLarge,
+            Why::Exchange(ExchangeError::Body(error)) => body_failure(*error).code,
+            Why::Exchange(ExchangeError::Reset) if self.endpoint.shared.is_local() => {
+                ProblemCode::LocalServiceFailed
+            }
+            Why::Exchange(ExchangeError::Reset) => ProblemCode::UpstreamReset,
+            Why::TimedOut(code) => *code,
+        }
     }
 
     fn broken(&self, cx: &RequestCx, error: &ExchangeError) -> Failure {
@@ -119,18 +164,13 @@ impl Failed {
             (ExchangeError::TooLarge(_), _) => "The head of the service's answer is over the limit.",
             (ExchangeError::Body(error), _) => return body_failure(*error).into(),
         };
-        let (code, why) = match error {
-            ExchangeError::Malformed(why) => (ProblemCode::UpstreamMalformed, *why),
-            ExchangeError::TooLarge(why) => (ProblemCode::UpstreamTooLarge, *why),
-            ExchangeError::Reset if is_local => {
-                (ProblemCode::LocalServiceFailed, "the service in the process ended without an answer")
-            }
-            ExchangeError::Reset | ExchangeError::Body(_) => {
-                (ProblemCode::UpstreamReset, "connection closed before an answer")
-            }
+        let why = match error {
+            ExchangeError::Malformed(why) | ExchangeError::TooLarge(why) => *why,
+            ExchangeError::Reset if is_local => "the service in the process ended without an answer",
+            ExchangeError::Reset | ExchangeError::Body(_) => "connection closed before an answer",
         };
         cx.trail(Stage::Send, why);
-        Problem::new(code, detail).into()
+        Problem::new(self.code(), detail).into()
     }
 
     fn timed_out(&self, cx: &RequestCx, code: ProblemCode) -> Failure {
@@ -173,7 +213,7 @@ fn proxy_status(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::UpstreamConnectTimeout => "connection_timeout",
         ProblemCode::UpstreamTimeout | ProblemCode::DeadlineExceeded => "http_response_timeout",
         ProblemCode::PoolExhausted => "connection_limit_reached",
-        ProblemCode::NoHealthyEndpoint => "destination_unavailable",
+        ProblemCode::NoHealthyEndpoint | ProblemCode::CircuitOpen => "destination_unavailable",
         _ => return None,
     })
 }

@@ -27,8 +27,6 @@ use crate::worker::{Message, Worker};
 pub struct LocalUpstream {
     /// Its endpoints.
     pub endpoints: Vec<Rc<LocalEndpoint>>,
-    schedule: Vec<usize>,
-    turn: Cell<usize>,
 }
 
 /// An endpoint as one worker sees it.
@@ -81,18 +79,7 @@ impl LocalUpstream {
                 .get(&Arc::as_ptr(e))
                 .map_or_else(|| Rc::new(LocalEndpoint::new(Arc::clone(e), workers)), Rc::clone)
         };
-        Self {
-            endpoints: shared.endpoints.iter().map(local).collect(),
-            schedule: shared.schedule.clone(),
-            turn: Cell::new(0),
-        }
-    }
-
-    /// The endpoint whose turn it is.
-    pub fn pick(&self) -> Option<&Rc<LocalEndpoint>> {
-        let turn = self.turn.get();
-        self.turn.set(if turn + 1 >= self.schedule.len() { 0 } else { turn + 1 });
-        self.schedule.get(turn).and_then(|index| self.endpoints.get(*index))
+        Self { endpoints: shared.endpoints.iter().map(local).collect() }
     }
 
     /// Closes connections that are idle for too long, too old, or dead.

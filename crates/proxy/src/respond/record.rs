@@ -56,6 +56,7 @@ pub fn write(cx: &RequestCx) {
         upstream_us: facts.upstream_us.get(),
         upstream: endpoint.as_ref().map(|e| (&*e.upstream, e.settings.display.as_str())),
         attempts: Some(facts.attempts.get()).filter(|n| *n > 0),
+        degraded: facts.degraded.get(),
         bytes_in: facts.bytes_in.get(),
         bytes_out: facts.bytes_out.get(),
         aborted: facts.aborted.get(),

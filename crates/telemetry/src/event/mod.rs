@@ -229,6 +229,58 @@ events! {
         /// What went wrong.
         cause: &'a str,
     }
+    /// An upstream, or one of its operations, fails too often.
+    CircuitOpened "circuit_opened" Warn "A circuit breaker has opened: nothing is sent for a while." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The operation, where each has a breaker of its own; else empty.
+        operation: &'a str,
+        /// The share of calls that failed, from 0 to 1.
+        failure_ratio: f64,
+        /// The share of calls that were slow, from 0 to 1.
+        slow_ratio: f64,
+        /// For how long.
+        open_ms: u64,
+    }
+    /// The probes of a half-open breaker were all good.
+    CircuitClosed "circuit_closed" Info "A circuit breaker has closed again." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The operation, where each has a breaker of its own; else empty.
+        operation: &'a str,
+    }
+    /// Too many attempts in a row failed at one endpoint.
+    EndpointEjected "endpoint_ejected" Warn "An endpoint failed too often and is left out for a while." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The endpoint.
+        endpoint: &'a str,
+        /// For how long.
+        for_ms: u64,
+    }
+    /// The time of an ejection is over.
+    EndpointReturned "endpoint_returned" Info "An endpoint that was left out gets requests again." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The endpoint.
+        endpoint: &'a str,
+    }
+    /// Health checks failed often enough.
+    EndpointUnhealthy "endpoint_unhealthy" Warn "An endpoint fails its health check and gets no requests." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The endpoint.
+        endpoint: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// Health checks passed often enough.
+    EndpointHealthy "endpoint_healthy" Info "An endpoint passes its health check and gets requests." {
+        /// The upstream's name.
+        upstream: &'a str,
+        /// The endpoint.
+        endpoint: &'a str,
+    }
     /// A service within the process panicked or gave an error.
     LocalServiceFailed "local_service_failed" Error "A service within the process failed; its request was not answered as a whole." {
         /// The name after `local:`.

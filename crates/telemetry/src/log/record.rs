@@ -51,6 +51,8 @@ pub struct AccessRecord<'a> {
     pub upstream: Option<(&'a str, &'a str)>,
     /// How often the request was sent, the first time included.
     pub attempts: Option<u32>,
+    /// What gave the answer in place of the upstream that should have.
+    pub degraded: Option<&'a str>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the answer's body.
@@ -72,6 +74,7 @@ impl AccessRecord<'_> {
         (1..400).contains(&self.status)
             && self.problem.is_none()
             && self.aborted.is_none()
+            && self.degraded.is_none()
             && self.decisions().is_none()
     }
 }
@@ -94,8 +97,8 @@ fields! {
     Ts "ts", Node "node", Region "region", Config "config", RequestId "request_id", TraceId "trace_id",
     Method "method", Route "route", Api "api", Owner "owner", Version "version", Operation "operation",
     Client "client", Status "status", Problem "problem", DurationMs "duration_ms", UpstreamMs "upstream_ms",
-    Upstream "upstream", Attempts "attempts", BytesIn "bytes_in", BytesOut "bytes_out", Aborted "aborted",
-    Trail "trail",
+    Upstream "upstream", Attempts "attempts", Degraded "degraded", BytesIn "bytes_in", BytesOut "bytes_out",
+    Aborted "aborted", Trail "trail",
 }
 
 impl Field {
@@ -244,6 +247,9 @@ pub(super) fn visit(record: &AccessRecord<'_>, line: &mut impl Line) {
     }
     if let Some(attempts) = record.attempts {
         line.number(Field::Attempts, attempts.into());
+    }
+    if let Some(degraded) = record.degraded {
+        line.text(Field::Degraded, degraded);
     }
     line.number(Field::BytesIn, record.bytes_in);
     line.number(Field::BytesOut, record.bytes_out);

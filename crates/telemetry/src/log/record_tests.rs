@@ -40,6 +40,7 @@ fn full<'a>(trail: &'a Trail) -> AccessRecord<'a> {
         upstream_us: Some(1_000),
         upstream: Some(("payments", "127.0.0.1:9001")),
         attempts: Some(2),
+        degraded: Some("upstream"),
         bytes_in: 483,
         bytes_out: u64::MAX,
         aborted: Some("client"),
@@ -85,7 +86,7 @@ fn every_field_is_written_in_the_order_of_the_contract() {
         "request_id": "0188-1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "method": "POST",
         "route": "/payments/v1/payments/{id}:cancel", "api": "payments", "owner": "team-pay", "version": "v1",
         "operation": "cancelPayment", "client": "192.0.2.7", "status": 502, "problem": "upstream_reset",
-        "duration_ms": 12.345, "upstream_ms": 1.0, "upstream": "payments 127.0.0.1:9001", "attempts": 2,
+        "duration_ms": 12.345, "upstream_ms": 1.0, "upstream": "payments 127.0.0.1:9001", "attempts": 2, "degraded": "upstream",
         "bytes_in": 483, "bytes_out": u64::MAX, "aborted": "client",
         "trail": [{"stage": "connect", "reason": "pool: \"busy\""}, {"stage": "send", "reason": "reset"}],
     });
@@ -124,7 +125,7 @@ fn text_has_the_same_and_forges_nothing() {
         "2027-02-01T10:00:00.007Z 502 POST /payments/v1/payments/{id}:cancel 12.345ms node=edge-1 region=eu \
          config=3f2a11bc90de request_id=0188-1 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 api=payments \
          owner=team-pay version=v1 operation=cancelPayment client=192.0.2.7 problem=upstream_reset \
-         upstream_ms=1.000ms upstream=\"payments 127.0.0.1:9001\" attempts=2 bytes_in=483 \
+         upstream_ms=1.000ms upstream=\"payments 127.0.0.1:9001\" attempts=2 degraded=upstream bytes_in=483 \
          bytes_out=18446744073709551615 aborted=client trail=\"connect: pool: \\\"busy\\\"; send: reset\""
     );
     let check = |method: &str, written: &str| {

@@ -1,0 +1,152 @@
+//! A request's place among those that an upstream has at once, and the queue for one.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mainstay_core::{Problem, ProblemCode, Stage};
+use mainstay_policy::shed::{Asked, Queued, Ticket, Why};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::attempt::Trip;
+use super::policies::ShedLive;
+use crate::worker::Worker;
+
+/// What wakes a request that waits.
+pub type Waiter = oneshot::Sender<Called>;
+
+/// Why a waiting request is woken.
+pub enum Called {
+    /// A place is its own.
+    Enter,
+    /// Somebody more important came, and the queue was full.
+    PushedOut,
+}
+
+/// A place. It is held by every attempt of its request, and given to the next one when the last of them has ended.
+#[derive(Clone)]
+pub struct Place(Rc<Held>);
+
+struct Held {
+    shed: Arc<ShedLive>,
+    worker: Rc<Worker>,
+}
+
+impl Place {
+    fn new(shed: &Arc<ShedLive>, worker: &Rc<Worker>) -> Self {
+        Self(Rc::new(Held { shed: Arc::clone(shed), worker: Rc::clone(worker) }))
+    }
+
+    /// How long an attempt took, which the adaptive limit learns from.
+    pub fn sample(&self, took_us: u64, dropped: bool) {
+        let now = self.0.worker.mono_ms();
+        self.0.shed.gate.sample(took_us, dropped, now);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        leave(&self.shed, &self.worker);
+    }
+}
+
+/// Gives a place to whoever waits longest and still does.
+fn leave(shed: &ShedLive, worker: &Worker) {
+    let next = shed.gate.leave(worker.mono_ms());
+    call(shed, worker, next);
+}
+
+/// Wakes whoever has a place now.
+fn call(shed: &ShedLive, worker: &Worker, mut next: Option<Waiter>) {
+    while let Some(waiter) = next {
+        // A waiter that is gone cannot use the place, so it goes on to the next.
+        next = match waiter.send(Called::Enter) {
+            Ok(()) => shed.gate.next(worker.mono_ms()),
+            Err(_gone) => shed.gate.leave(worker.mono_ms()),
+        };
+    }
+}
+
+/// Takes a place, or waits for one.
+///
+/// # Errors
+/// `queue_full`, `queue_timeout` or `overloaded`.
+pub async fn enter(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Place, Problem> {
+    if shed.gate.enter(trip.plan.priority, trip.cx.worker.mono_at(now)) {
+        return Ok(Place::new(shed, &trip.cx.worker));
+    }
+    Box::pin(wait(trip, shed, now)).await
+}
+
+async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Place, Problem> {
+    let cx = trip.cx;
+    let (sender, mut receiver) = oneshot::channel();
+    let mono = cx.worker.mono_at(now);
+    let caller = cx.client.map_or(0, |client| {
+        use std::hash::BuildHasher;
+        rustc_hash::FxBuildHasher.hash_one(client)
+    });
+    let Asked { queued, pushed_out, called } = shed.gate.queue(sender, trip.plan.priority, caller, mono);
+    if let Some(pushed_out) = pushed_out {
+        let _ = pushed_out.send(Called::PushedOut);
+    }
+    call(shed, &cx.worker, called);
+    let ticket = match queued {
+        Queued::Admitted(_) => return Ok(Place::new(shed, &cx.worker)),
+        Queued::Waiting(ticket) => ticket,
+        Queued::Refused { why, .. } => return Err(refused(trip, why)),
+    };
+    let mut waiting = Waiting { shed, worker: &cx.worker, ticket: Some(ticket) };
+    let until = now + shed.queue_wait;
+    let until = trip.times.total().map_or(until, |total| total.min(until));
+    let called = timeout_at(until, &mut receiver).await;
+    let waited_ms = now.elapsed().as_millis();
+    let called = match called {
+        Ok(Ok(called)) => Some(called),
+        // The place may have come in the very moment.
+        Ok(Err(_)) | Err(_) => waiting.give_up().then(|| receiver.try_recv().ok()).flatten(),
+    };
+    waiting.ticket = None;
+    match called {
+        Some(Called::Enter) => {
+            cx.trail(Stage::Queue, format!("waited {waited_ms} ms for a place"));
+            Ok(Place::new(shed, &cx.worker))
+        }
+        Some(Called::PushedOut) => Err(refused(trip, Why::QueueFull)),
+        None => {
+            cx.trail(Stage::Queue, format!("no place within {waited_ms} ms"));
+            cx.worker.cells.inc(trip.upstream.policies.metrics.shed_wait);
+            let detail = "The service has as many requests as it may, and no place became free in time. Nothing was sent.";
+            Err(Problem::new(ProblemCode::QueueTimeout, detail).retry_after_s(1))
+        }
+    }
+}
+
+fn refused(trip: &Trip<'_>, why: Why) -> Problem {
+    trip.cx.trail(Stage::Queue, why.reason());
+    trip.cx.worker.cells.inc(trip.upstream.policies.metrics.shed_full);
+    let detail = "The service has as many requests as it may, and so has the queue for it. Nothing was sent.";
+    Problem::new(ProblemCode::QueueFull, detail).retry_after_s(1)
+}
+
+/// A request in the queue. Whoever lets go of it gives up its place there, or the one it has got meanwhile.
+struct Waiting<'a> {
+    shed: &'a Arc<ShedLive>,
+    worker: &'a Worker,
+    ticket: Option<Ticket>,
+}
+
+impl Waiting<'_> {
+    /// True when a place had been given already.
+    fn give_up(&mut self) -> bool {
+        self.ticket.take().is_some_and(|ticket| !self.shed.gate.give_up(ticket))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.give_up() {
+            leave(self.shed, self.worker);
+        }
+    }
+}
