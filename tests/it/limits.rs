@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mainstay_core::port::Engine;
 
-use crate::setup::{ByHand, Client, Config, Setup, blocking, until};
+use crate::setup::{ByHand, Client, Config, Setup, blocking, payments, until};
 
 /// An upstream that these tests never ask.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
@@ -190,5 +190,26 @@ async fn run_out_of_descriptors() {
     let mut client = Client(again.connect(setup.address()).await.unwrap());
     assert!(client.get("/healthz").await.starts_with("HTTP/1.1 200 "));
     assert!(setup.port().readiness().ready);
+    setup.engine.stop().await;
+}
+
+/// An engine of this build takes more than 16 MiB, so the limit is reached at once; a reload takes it away.
+#[tokio::test]
+async fn over_the_memory_limit_new_requests_are_refused_until_there_is_room() {
+    let service = payments();
+    let config = Config { server: ", limits: { memory: 16MiB }, health_path: /healthz", ..Config::default() };
+    let setup = Setup::start(&config, service.addr).await;
+    setup.event("memory_limit_reached").await;
+    let answer = setup.get("/v1/payments").await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"overloaded\""), "{answer}");
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    // Load balancers and the control listener still see what there is.
+    assert!(setup.get("/healthz").await.starts_with("HTTP/1.1 200 "));
+    assert!(setup.metric("mainstay_memory_resident_bytes") > setup.metric("mainstay_memory_limit_bytes"));
+
+    std::fs::write(setup.config_path(), config.text(service.addr).replace("16MiB", "4GiB")).unwrap();
+    setup.port().reload().await.unwrap();
+    setup.event("memory_limit_over").await;
+    assert!(setup.get("/v1/payments").await.starts_with("HTTP/1.1 200 "));
     setup.engine.stop().await;
 }

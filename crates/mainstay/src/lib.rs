@@ -30,6 +30,7 @@ pub mod library;
 mod listen;
 pub mod local;
 pub mod lower;
+mod memory;
 pub mod reload;
 pub mod report;
 

@@ -19,6 +19,7 @@ use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Reg
 use crate::compose::StartError;
 use crate::handover::{HandoverError, Inherited};
 use crate::lower::{Locals, Surroundings};
+use crate::memory::Memory;
 use crate::{compose, last_good, listen, lower, report};
 
 /// Where a configuration is loaded from, and how.
@@ -88,6 +89,8 @@ pub struct Handle {
     pub(crate) certificates: Results,
     /// Hand-overs that came to nothing.
     handovers_failed: Counter,
+    /// `server.limits.memory`.
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// One counter for each way something can end.
@@ -132,7 +135,10 @@ impl Handle {
         };
         let help = "Hand-overs to a new process that came to nothing; this one serves on.";
         let handovers_failed = registry.counter("mainstay_handovers_failed_total", help, &[]);
+        let memory = Memory::new(checked.server.limits.memory);
+        memory.observe(&registry);
         let handle = Arc::new(Self {
+            memory,
             handovers_failed,
             reloads_ok: reloads("ok"),
             reloads_refused: reloads("refused"),
@@ -290,6 +296,7 @@ impl Handle {
             .collect();
         resolve::start(&fresh, &self.events, &tokio::runtime::Handle::current());
         let snapshot = Arc::new(snapshot);
+        self.memory.set(checked.server.limits.memory);
         health::start(snapshot.checks(), &self.shared, &tokio::runtime::Handle::current());
         self.shared.snapshot.store(snapshot);
         // From here on nothing can fail: who comes in by a new listener meets the new configuration.

@@ -64,14 +64,17 @@ fn panicked(cx: &RequestCx, cause: &str) -> Refused {
 
 /// The stages, in order. What a stage refuses ends here.
 async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Refused> {
-    // Before anything that costs: the engine as a whole is full, or going away.
-    admit_one(cx)?;
+    let routed = route::route(cx, request);
+    // Before anything that costs: the engine as a whole is full. Load balancers still learn that it lives.
+    if !matches!(routed, Ok(Routed::Health)) {
+        admit_one(cx)?;
+    }
     // Before the host counts for anything: a connection that was made for another name.
     if request.misdirected {
         return Err(Problem::new(ProblemCode::Misdirected, MISDIRECTED).into());
     }
-    // First of all what is asked for, because every later stage reads its plan.
-    let (route, path) = match route::route(cx, request)? {
+    // What is asked for comes first, because every later stage reads its plan.
+    let (route, path) = match routed? {
         Routed::Operation(route, path) => (route, path.into_owned()),
         Routed::Health => return Ok(Answer::ours(health(cx))),
         Routed::Options(allow) => return Ok(Answer::ours(options(allow))),
@@ -181,9 +184,14 @@ fn finish(cx: Rc<RequestCx>, answer: Answer) -> Response<OutBody> {
     response.map(|body| body.with_context(cx))
 }
 
-/// `limits.requests_in_flight`, over all workers.
+/// `limits.requests_in_flight` and `limits.memory`, over all workers.
 fn admit_one(cx: &RequestCx) -> Result<(), Problem> {
     let shared = &cx.worker.shared;
+    if shared.is_out_of_memory.load(Ordering::Relaxed) {
+        cx.trail(Stage::Accept, "limits.memory reached");
+        let detail = "The gateway has as much in memory as it may.";
+        return Err(Problem::new(ProblemCode::Overloaded, detail).retry_after_s(1));
+    }
     if shared.requests.load(Ordering::Relaxed) > cx.snapshot.plan.server.requests_in_flight_max {
         cx.trail(Stage::Accept, "requests_in_flight reached");
         let detail = "The gateway has as many requests under way as it may.";

@@ -52,6 +52,8 @@ pub struct EngineShared {
     pub reserve: Reserve,
     /// Set once: no new connections, finish what runs.
     pub is_draining: AtomicBool,
+    /// Set while resident memory is over its limit: new requests are refused.
+    pub is_out_of_memory: AtomicBool,
     /// Set before draining begins: `server.health_path` tells load balancers to look elsewhere.
     pub is_leaving: AtomicBool,
     /// Callers of deprecated versions.
@@ -88,6 +90,7 @@ impl EngineShared {
             per_client: Default::default(),
             reserve: Reserve::default(),
             is_draining: AtomicBool::new(false),
+            is_out_of_memory: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             callers: CallerCounts::default(),
             events,

@@ -206,7 +206,8 @@ impl InFlight {
 
     /// The attempt failed. An unsafe request that may have arrived, and has not failed by itself, goes on without it.
     fn fail(mut self, trip: &Trip<'_>, why: Why) -> Failed {
-        let reached = self.reached();
+        let is_refused = matches!(why, Why::Exchange(ExchangeError::Refused));
+        let reached = if is_refused { Reached::Nothing } else { self.reached() };
         self.judge_failed(is_blamed(&why, trip.times.is_clients()));
         let endpoint = Rc::clone(self.endpoint());
         self.cx().facts.bytes_in.set(self.body_received());

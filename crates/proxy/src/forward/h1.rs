@@ -90,6 +90,8 @@ pub enum Reached {
 pub enum ExchangeError {
     /// The upstream closed or reset the connection.
     Reset,
+    /// The upstream said that it has not looked at the request (RFC 9113, 8.7).
+    Refused,
     /// Its answer is malformed; what exactly.
     Malformed(&'static str),
     /// Its head is over the limit.

@@ -429,8 +429,10 @@ impl H2Exchange {
     /// What was wrong. After something malformed the connection takes nothing new: whoever breaks the rules in one stream
     /// may have lost count of the others (RFC 9113, 8.1.1, asks for less).
     fn failed(&self, error: &hyper::Error) -> ExchangeError {
+        let is_leaving = h2_error(error).is_some_and(h2::Error::is_go_away);
         let error = cause(error);
-        self.spoilt.set(self.spoilt.get() || !matches!(error, ExchangeError::Reset));
+        let is_malformed = !matches!(error, ExchangeError::Reset | ExchangeError::Refused);
+        self.spoilt.set(self.spoilt.get() || is_malformed || is_leaving);
         error
     }
 }
@@ -451,18 +453,26 @@ fn check_head(headers: &HeaderMap, limits: &HeadLimits) -> Result<(), ExchangeEr
 
 /// What the peer did wrong is what this side has found out itself; what the peer says of this side is no more than an end.
 fn cause(error: &hyper::Error) -> ExchangeError {
+    h2_error(error).map_or(ExchangeError::Reset, cause_of)
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return cause_of(h2);
+            return Some(h2);
         }
         source = error.source();
     }
-    ExchangeError::Reset
+    None
 }
 
+/// A stream that is refused, or above the last one that a GOAWAY names, has not been processed (RFC 9113, 8.7). The
+/// library gives a peer's GOAWAY as a stream's error only to those above.
 fn cause_of(error: &h2::Error) -> ExchangeError {
     match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => ExchangeError::Refused,
+        _ if error.is_go_away() && error.is_remote() => ExchangeError::Refused,
         Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL) | None => ExchangeError::Reset,
         Some(_) if error.is_library() => ExchangeError::Malformed("a violation of the HTTP/2 protocol"),
         Some(_) => ExchangeError::Reset,

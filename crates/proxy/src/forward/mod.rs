@@ -145,7 +145,7 @@ impl Failed {
             Why::Exchange(ExchangeError::Reset) if self.endpoint.shared.is_local() => {
                 ProblemCode::LocalServiceFailed
             }
-            Why::Exchange(ExchangeError::Reset) => ProblemCode::UpstreamReset,
+            Why::Exchange(ExchangeError::Reset | ExchangeError::Refused) => ProblemCode::UpstreamReset,
             Why::TimedOut(code) => *code,
         }
     }
@@ -154,6 +154,7 @@ impl Failed {
         let is_local = self.endpoint.shared.is_local();
         let detail = match (error, self.reached) {
             (ExchangeError::Reset, _) if is_local => "The service failed before it had answered.",
+            (ExchangeError::Refused, _) => "The service refused the request without looking at it.",
             (ExchangeError::Reset, Reached::Nothing) => {
                 "The service closed the connection before the request was sent."
             }
@@ -167,6 +168,7 @@ impl Failed {
         let why = match error {
             ExchangeError::Malformed(why) | ExchangeError::TooLarge(why) => *why,
             ExchangeError::Reset if is_local => "the service in the process ended without an answer",
+            ExchangeError::Refused => "the service refused the request without looking at it",
             ExchangeError::Reset | ExchangeError::Body(_) => "connection closed before an answer",
         };
         cx.trail(Stage::Send, why);

@@ -98,6 +98,7 @@ async fn finish(flight: &mut InFlight) -> Result<Option<u16>, ExchangeError> {
 fn cause(error: &ExchangeError, flight: &InFlight) -> &'static str {
     match error {
         ExchangeError::Reset if flight.is_local() => "the service in the process failed",
+        ExchangeError::Refused => "the service refused the request without looking at it",
         ExchangeError::Reset => "the service closed the connection",
         ExchangeError::Malformed(why) | ExchangeError::TooLarge(why) => why,
         ExchangeError::Body(_) => "the client left before its request was complete",

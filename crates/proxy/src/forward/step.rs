@@ -122,6 +122,7 @@ impl Missed {
 fn cause(why: &Why, reached: Reached) -> Option<Cause> {
     match why {
         Why::Connect(error) => error.is_of_upstream().then_some(Cause::Connect),
+        Why::Exchange(ExchangeError::Refused) => Some(Cause::Unprocessed),
         Why::Exchange(ExchangeError::Reset) if reached == Reached::Nothing => Some(Cause::Unprocessed),
         Why::Exchange(ExchangeError::Reset) => Some(Cause::Reset),
         Why::Exchange(ExchangeError::Malformed(_)) => Some(Cause::Malformed),
@@ -169,6 +170,7 @@ impl Ended {
             Self::Answered(answered) => format!("status {}", answered.head.status.as_u16()),
             Self::Failed(failed) => match &failed.why {
                 Why::Connect(error) => error.cause(),
+                Why::Exchange(ExchangeError::Refused) => "refused by the service unprocessed".to_owned(),
                 Why::Exchange(ExchangeError::Reset) => "connection closed before an answer".to_owned(),
                 Why::Exchange(ExchangeError::Malformed(why) | ExchangeError::TooLarge(why)) => {
                     (*why).to_owned()

@@ -233,7 +233,7 @@ impl UpstreamBody {
             ExchangeError::Reset if flight.is_local() => {
                 "the service in the process failed within its answer"
             }
-            ExchangeError::Reset | ExchangeError::Body(_) => {
+            ExchangeError::Reset | ExchangeError::Refused | ExchangeError::Body(_) => {
                 "the service closed the connection within its answer"
             }
         };

@@ -281,6 +281,20 @@ events! {
         /// The endpoint.
         endpoint: &'a str,
     }
+    /// Resident memory has reached `server.limits.memory`.
+    MemoryLimitReached "memory_limit_reached" Error "Resident memory is over its limit: new requests are refused." {
+        /// Bytes that are resident.
+        resident_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    }
+    /// Resident memory is below 95 % of the limit again.
+    MemoryLimitOver "memory_limit_over" Info "Resident memory is below its limit again: requests are served." {
+        /// Bytes that are resident.
+        resident_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    }
     /// A service within the process panicked or gave an error.
     LocalServiceFailed "local_service_failed" Error "A service within the process failed; its request was not answered as a whole." {
         /// The name after `local:`.
