@@ -2,9 +2,12 @@
 //! still until nothing else is left to do, or over sockets where the operating system has a part in it.
 
 mod breaker;
+mod causes;
 mod deadline;
 mod endpoints;
 mod fallback;
+mod h2;
+mod health;
 mod hedge;
 mod retry;
 
