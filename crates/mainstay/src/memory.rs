@@ -21,18 +21,18 @@ const NONE: u64 = u64::MAX;
 
 /// The limit that is in force, in bytes.
 #[derive(Debug)]
-pub struct Memory(AtomicU64);
+pub(crate) struct Memory(AtomicU64);
 
 impl Memory {
     /// As configured.
-    pub fn new(limit: MemoryLimit) -> Arc<Self> {
+    pub(crate) fn new(limit: MemoryLimit) -> Arc<Self> {
         let memory = Arc::new(Self(AtomicU64::new(NONE)));
         memory.set(limit);
         memory
     }
 
     /// Another limit from now on.
-    pub fn set(&self, limit: MemoryLimit) {
+    pub(crate) fn set(&self, limit: MemoryLimit) {
         let bytes = match limit {
             MemoryLimit::Off => NONE,
             MemoryLimit::Bytes(bytes) => bytes,
@@ -47,7 +47,7 @@ impl Memory {
     }
 
     /// Looks at memory for as long as the engine lives.
-    pub async fn watch(self: Arc<Self>, engine: Weak<EngineShared>) {
+    pub(crate) async fn watch(self: Arc<Self>, engine: Weak<EngineShared>) {
         let mut every = tokio::time::interval(LOOK_EVERY);
         loop {
             every.tick().await;
@@ -76,7 +76,7 @@ impl Memory {
     }
 
     /// Gauges that are read when somebody scrapes.
-    pub fn observe(self: &Arc<Self>, registry: &Registry) {
+    pub(crate) fn observe(self: &Arc<Self>, registry: &Registry) {
         registry.observe_while(Arc::downgrade(self), |memory, scrape| {
             if let Some(bytes) = resident_bytes() {
                 let help = "Memory of the process that is resident.";
