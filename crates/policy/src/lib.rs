@@ -6,5 +6,8 @@
 //! Nothing here does I/O, reads a clock or a random source, or knows HTTP types: time, ids and methods are arguments.
 
 pub mod deadline;
+pub mod retry;
 pub mod route;
 pub mod version;
+
+mod sliding;
