@@ -75,6 +75,12 @@ impl Ring {
         }
         false
     }
+
+    pub(crate) fn clear(&self) {
+        for slot in &self.slots {
+            slot.store(0, Relaxed);
+        }
+    }
 }
 
 fn take_up_to(slot: &AtomicU64, tick: u32, wanted: u64) -> u64 {
