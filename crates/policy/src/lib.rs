@@ -7,6 +7,7 @@
 
 pub mod breaker;
 pub mod deadline;
+pub mod hedge;
 pub mod retry;
 pub mod route;
 pub mod version;
