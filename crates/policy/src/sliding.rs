@@ -1,16 +1,23 @@
 //! Amounts of a recent while: a ring of slots, each a word of its own.
 //!
 //! Time is cut into ticks (of a second, or of a tenth of a window). A slot holds its tick and an amount in one atomic
-//! word, so no amount is ever counted for another tick than its own, and the ten slots are the current tick and the
-//! nine before it. To add is a load and an addition; the first amount of a tick takes the slot from the tick ten
-//! before. A worker whose clock lags adds to the tick it sees, as long as that is one of the ten.
+//! word, so no amount is ever counted for another tick than its own. What counts is the current tick and the nine
+//! before it. To add is a load and an addition; the first amount of a tick takes the slot from the tick sixteen before,
+//! which nobody counts any more, also if his clock lags: who reads two rings sees the same ticks in both. A worker
+//! whose clock lags adds to the tick it sees, and counts those that are ahead of it.
 
 use std::array::from_fn;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Ticks that are kept.
-pub(crate) const SLOTS: usize = 10;
+/// Ticks that count, the current one included.
+pub(crate) const TICKS: u32 = 10;
+
+/// Ticks that have a slot: more than count, and a power of two, so that the numbers of ticks may go round.
+const SLOTS: usize = 16;
+
+/// So far ahead of one worker's clock may be another's.
+const AHEAD_MAX: i32 = 3;
 
 /// The amount of a slot is in the lower half of its word. What would carry into the upper one is not added; half of
 /// it is left free for threads that look at the same time.
@@ -26,6 +33,7 @@ impl Ring {
         Self { slots: from_fn(|_| AtomicU64::new(0)) }
     }
 
+    /// Who sees the amount sees what the same thread added before, to this ring or another.
     pub(crate) fn add(&self, tick: u32, amount: u32) {
         let slot = &self.slots[tick as usize % SLOTS];
         let mut word = slot.load(Relaxed);
@@ -33,14 +41,14 @@ impl Ring {
             match age(word, tick) {
                 0 if amount_of(word) + u64::from(amount) > SLOT_MAX => return,
                 0 => {
-                    slot.fetch_add(u64::from(amount), Relaxed);
+                    slot.fetch_add(u64::from(amount), Release);
                     return;
                 }
                 // This thread's clock is a whole ring behind, or a few.
-                -100..=-10 => return,
+                -160..=-16 => return,
                 _ => {
                     let first = (u64::from(tick) << 32) | u64::from(amount);
-                    match slot.compare_exchange_weak(word, first, Relaxed, Relaxed) {
+                    match slot.compare_exchange_weak(word, first, Release, Relaxed) {
                         Ok(_) => return,
                         Err(other) => word = other,
                     }
@@ -50,16 +58,16 @@ impl Ring {
     }
 
     pub(crate) fn sum(&self, tick: u32) -> u64 {
-        self.slots.iter().map(|slot| slot.load(Relaxed)).filter(|word| live(*word, tick)).map(amount_of).sum()
+        self.slots.iter().map(|slot| slot.load(Acquire)).filter(|word| live(*word, tick)).map(amount_of).sum()
     }
 
     /// Takes `amount`, the oldest first. For one thread at a time, which has seen that there is enough: false, and what
     /// was found is gone, only if a tick ended meanwhile.
     pub(crate) fn take(&self, tick: u32, amount: u64) -> bool {
         let mut missing = amount;
-        for back in (0..SLOTS).rev() {
-            // Not by the tick before: in the first ticks there is none.
-            let slot = &self.slots[(tick as usize % SLOTS + SLOTS - back) % SLOTS];
+        let oldest = tick.wrapping_sub(TICKS - 1);
+        for later in 0..SLOTS as u32 {
+            let slot = &self.slots[oldest.wrapping_add(later) as usize % SLOTS];
             missing -= take_up_to(slot, tick, missing);
             if missing == 0 {
                 return true;
@@ -92,9 +100,8 @@ fn age(word: u64, tick: u32) -> i32 {
     tick.wrapping_sub((word >> 32) as u32) as i32
 }
 
-/// Also what is ahead by less than a ring. (By more is a tick of long ago, after the numbers went round.)
 fn live(word: u64, tick: u32) -> bool {
-    age(word, tick).unsigned_abs() < SLOTS as u32
+    (-AHEAD_MAX..TICKS as i32).contains(&age(word, tick))
 }
 
 fn amount_of(word: u64) -> u64 {
@@ -132,9 +139,21 @@ mod tests {
     fn a_thread_that_lags_a_whole_ring_spoils_nothing() {
         let ring = Ring::new();
         ring.add(25, 3);
-        ring.add(15, 1);
+        ring.add(9, 1);
         ring.add(24, 1);
         assert_eq!(ring.sum(25), 4);
+        assert_eq!(ring.sum(24), 4, "and counts what is ahead");
+    }
+
+    #[test]
+    fn the_oldest_is_taken_first_from_the_first_ticks_on() {
+        for tick in 0..30 {
+            let ring = Ring::new();
+            ring.add(tick, 5);
+            ring.add(tick + 3, 5);
+            assert!(ring.take(tick + 4, 7));
+            assert_eq!((ring.sum(tick + 4), ring.sum(tick + 10)), (3, 3), "from {tick}");
+        }
     }
 
     proptest! {

@@ -1,14 +1,14 @@
 //! One call through the breaker, and the transitions between its states.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mainstay_core::clock::MonoMs;
 
 use super::BreakerPlan;
 use super::phase::{Kind, Phase, PhaseCell};
-use crate::sliding::{Ring, SLOTS};
+use crate::sliding::{Ring, TICKS};
 
 /// What is said while half-open, when nobody knows how long the probes take.
 const HALF_OPEN_RETRY_AFTER_MS: u64 = 1_000;
@@ -96,7 +96,7 @@ impl Breaker {
     pub fn new(plan: BreakerPlan) -> Self {
         Self {
             probes: u16::try_from(plan.probes).unwrap_or(u16::MAX).max(1),
-            tick_ms: (plan.window_ms / SLOTS as u64).max(1),
+            tick_ms: (plan.window_ms / u64::from(TICKS)).max(1),
             phase: PhaseCell::closed(),
             window: Window::new(),
             open_until_ms: AtomicU64::new(0),
@@ -120,7 +120,7 @@ impl Breaker {
 
     /// A call is done. `failed` says that the upstream is to blame; `jitter` lies evenly between 0 (included) and 1
     /// (excluded).
-    #[expect(clippy::needless_pass_by_value, reason = "a pass is used once")]
+    #[expect(clippy::needless_pass_by_value, reason = "a pass can be given back once")]
     pub fn done(&self, pass: Pass, failed: bool, took_us: u64, now: MonoMs, jitter: f64) -> Option<Change> {
         let slow = self.plan.slow_call_us.is_some_and(|slow_call_us| took_us >= slow_call_us);
         let phase = self.phase.load();
@@ -130,8 +130,8 @@ impl Breaker {
         match phase.kind {
             Kind::Closed => self.done_while_closed(phase, failed, slow, now, jitter),
             Kind::HalfOpen if failed || slow => {
-                let [failure_ratio, slow_ratio] = [failed, slow].map(|bad| if bad { 1.0 } else { 0.0 });
-                self.probe_failed(phase, [failure_ratio, slow_ratio], now, jitter)
+                let ratios = [failed, slow].map(|bad| if bad { 1.0 } else { 0.0 });
+                self.probe_failed(phase, ratios, now, jitter)
             }
             Kind::HalfOpen => self.probe_succeeded(phase, now),
             Kind::Open => None,
@@ -139,7 +139,7 @@ impl Breaker {
     }
 
     /// A call ended without a verdict on the upstream: its client left, or something else stopped it.
-    #[expect(clippy::needless_pass_by_value, reason = "a pass is used once")]
+    #[expect(clippy::needless_pass_by_value, reason = "a pass can be given back once")]
     pub fn cancelled(&self, pass: Pass, _now: MonoMs) {
         if pass.is_probe {
             self.phase.probe_is_cancelled(pass.generation);
@@ -171,16 +171,16 @@ impl Breaker {
     ) -> Option<Change> {
         let tick = self.tick(now);
         self.window.add(tick, failed, slow);
-        if !self.window.may_be_bad(tick) {
+        if self.window.is_good(tick) {
             return None;
         }
-        let [failure_ratio, slow_ratio] = self.too_bad(self.window.counts(tick))?;
+        let ratios = self.too_bad(self.window.counts(tick))?;
         let mut history = self.lock_if_still(phase)?;
         let calm = history.closed_at.is_none_or(|closed_at| now.since(closed_at) >= self.plan.window_ms);
         if calm {
             history.failed_in_a_row = 0;
         }
-        Some(self.open(phase, &history, [failure_ratio, slow_ratio], now, jitter))
+        Some(self.open(phase, &history, ratios, now, jitter))
     }
 
     /// The ratios, if one of them is at its limit.
@@ -278,45 +278,48 @@ impl Breaker {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tick(&self, now: MonoMs) -> u32 {
-        (now.0 / self.tick_ms) as u32
+    fn tick(&self, now: MonoMs) -> u64 {
+        now.0 / self.tick_ms
     }
 }
 
-/// Calls that were done while closed.
+/// Calls that were done while closed. Every call that is done writes here; what is only read lies in other cache lines.
+#[repr(align(64))]
 struct Window {
     calls: Ring,
     failures: Ring,
     slow: Ring,
-    /// The tick behind which no bad call can be in the window any more: so that a good one need not add them up.
-    good_from: AtomicU32,
+    /// The first tick without a bad call in its window, so that a good call need not add them up.
+    good_from: AtomicU64,
 }
 
 impl Window {
     fn new() -> Self {
-        Self { calls: Ring::new(), failures: Ring::new(), slow: Ring::new(), good_from: AtomicU32::new(0) }
+        Self { calls: Ring::new(), failures: Ring::new(), slow: Ring::new(), good_from: AtomicU64::new(0) }
     }
 
-    fn add(&self, tick: u32, failed: bool, slow: bool) {
-        self.calls.add(tick, 1);
+    fn add(&self, tick: u64, failed: bool, slow: bool) {
+        self.calls.add(tick as u32, 1);
         if failed {
-            self.failures.add(tick, 1);
+            self.failures.add(tick as u32, 1);
         }
         if slow {
-            self.slow.add(tick, 1);
+            self.slow.add(tick as u32, 1);
         }
         if failed || slow {
-            self.good_from.store(tick.wrapping_add(SLOTS as u32), Relaxed);
+            self.good_from.fetch_max(tick + u64::from(TICKS), Relaxed);
         }
     }
 
-    fn may_be_bad(&self, tick: u32) -> bool {
-        // One tick more, for bad calls of a thread whose clock is ahead.
-        self.good_from.load(Relaxed).wrapping_sub(tick).wrapping_add(1) <= 2 * SLOTS as u32
+    fn is_good(&self, tick: u64) -> bool {
+        tick >= self.good_from.load(Relaxed)
     }
 
-    fn counts(&self, tick: u32) -> Counts {
-        Counts { calls: self.calls.sum(tick), failures: self.failures.sum(tick), slow: self.slow.sum(tick) }
+    fn counts(&self, tick: u64) -> Counts {
+        // The other way round than they are added: there are never more bad calls than calls.
+        let [slow, failures, calls] =
+            [&self.slow, &self.failures, &self.calls].map(|ring| ring.sum(tick as u32));
+        Counts { calls, failures, slow }
     }
 
     fn clear(&self) {

@@ -28,7 +28,8 @@
 //!
 //! # Shared by workers
 //! What is asked most costs least: to admit a call while closed is one load; to finish a good one there, when none was
-//! bad in the window, is three loads and an addition. Transitions take a lock. A [`Pass`] must come back, by
+//! bad in the window, is three loads and an addition. While calls of several workers are being counted, some that failed
+//! may look as if they had not, never the other way round. Transitions take a lock. A [`Pass`] must come back, by
 //! [`Breaker::done`] or [`Breaker::cancelled`], from a guard that also runs when the call is dropped: the place of a
 //! probe that never comes back stays taken.
 //!
@@ -37,6 +38,8 @@
 mod machine;
 mod phase;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 pub use machine::{Breaker, Change, Counts, Pass, Refused, State};
 pub use plan::BreakerPlan;

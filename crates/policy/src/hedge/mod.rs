@@ -1,14 +1,17 @@
-//! When a slow request is asked for a second time.
+//! Whether a request that takes long is sent a second time, to see which answer comes first.
 //!
-//! A safe request that has waited longer than nearly all others do has most likely met a bad endpoint, a lost packet or a
-//! pause, and a second attempt elsewhere will be faster than what is left of the first (Dean and Barroso, "The Tail at
-//! Scale", 2013). The price is work that is thrown away, so:
-//! - **After** what 95 of 100 recent requests took, or a fixed time. Where fewer than 20 answers are known, nothing is
-//!   hedged by percentile.
-//! - **At most `max_ratio`** hedges for each request of the last ten seconds. When everything is slow, everything
-//!   passes the percentile of a moment ago, and without a cap an overloaded upstream would get twice the load.
+//! Of a hundred requests a few take far longer than the rest, for reasons that the same request elsewhere would not
+//! meet: a pause of that process, a full queue, a lost packet. A second attempt after the time that most take cuts the
+//! tail at the cost of a few requests more. When *all* are slow it would double the load instead; so it has a cap of
+//! its own, besides the retry budget that pays for it.
 //!
-//! The caller takes a token of the upstream's retry budget besides: a hedge is a further attempt like any other.
+//! - **When**: after the recent 95th percentile ([`After::P95`]), or a fixed time. With too few samples to have a
+//!   percentile, not at all.
+//! - **How many**: a hedge is sent only if those of the last 10 s, this one included, are at most `max_ratio` of the
+//!   requests of the last 10 s (whole seconds, the current one included). So with a ratio of 0.05 there
+//!   is none among the first nineteen.
+//! - **What**: safe methods only, and the loser is cancelled. That is for the caller to see to, as is a token of the
+//!   [retry budget](crate::retry::Budget).
 
 mod decide;
 mod plan;
