@@ -5,6 +5,7 @@
 //! prose to it. What a policy remembers between requests is a file of its own beside them, shared by all workers.
 //! Nothing here does I/O, reads a clock or a random source, or knows HTTP types: time, ids and methods are arguments.
 
+pub mod balance;
 pub mod breaker;
 pub mod deadline;
 pub mod hedge;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mainstay_core::clock::Clock;
 
 use crate::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
-use crate::setup::{Setup, any_port, read_head, serving, until};
+use crate::setup::{Setup, any_port, read_head, serving};
 
 /// An HTTP/1.1 service with a health page, and the count of everything else.
 struct Service {

@@ -58,8 +58,6 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub safe: bool,
-    /// The method; a key is `has_key`.
-    pub idempotent: bool,
     /// It carries an idempotency key.
     pub has_key: bool,
     /// The whole body is still at hand, or there is none.
@@ -146,7 +144,7 @@ pub fn decide(
 }
 
 fn may_happen_twice(plan: &RetryPlan, failure: &Failure, asked: &Asked) -> bool {
-    asked.safe || asked.idempotent || !failure.delivered || (asked.has_key && plan.honours_key)
+    asked.safe || !failure.delivered || (asked.has_key && plan.honours_key)
 }
 
 fn backoff_ms(plan: &RetryPlan, attempt: u32, cause: Cause, jitter: f64) -> u64 {

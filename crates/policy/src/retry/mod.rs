@@ -10,8 +10,9 @@
 //! 1. The **cause** is one of the configured ones ([`Causes`]). A time-out of the attempt counts as 504, an answer that
 //!    is not HTTP as 502, and a request that provably was not processed (an HTTP/2 stream that was refused, a pooled
 //!    connection that was dead before a byte left) as `connect`.
-//! 2. It **may happen twice**: its method is safe or idempotent (RFC 9110, 9.2.2), or the failed attempt cannot have
-//!    reached the application, or it carries an idempotency key and the upstream honours keys.
+//! 2. It **may happen twice**: its method is safe (RFC 9110, 9.2.1), or the failed attempt cannot have reached the
+//!    application, or it carries an idempotency key and the upstream honours keys. That PUT and DELETE are idempotent by
+//!    their definition (9.2.2) is not relied on: services that move money often keep to it less than they should.
 //! 3. Its **body** is still whole.
 //! 4. **Attempts** are left; the first one counts.
 //! 5. The **wait** ends before the deadline. Nothing was sent, and it was the first attempt: no wait, because another
