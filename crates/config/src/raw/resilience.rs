@@ -331,11 +331,10 @@ impl Scalar for BalanceWord {
 
 /// An entry of `upstreams.*.fallback`.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are few of them, and they live while the file is read")]
 pub(crate) enum FallbackSpec {
     Stale,
     Upstream(Field<Text>),
-    Respond(Field<Respond>),
+    Respond(Box<Field<Respond>>),
 }
 
 keys! {
@@ -369,7 +368,7 @@ impl Decode for FallbackSpec {
         let FallbackKeys { upstream, respond } = FallbackKeys::decode(node, cx)?;
         match (upstream.is_absent(), respond.is_absent()) {
             (false, true) => Some(FallbackSpec::Upstream(upstream)),
-            (true, false) => Some(FallbackSpec::Respond(respond)),
+            (true, false) => Some(FallbackSpec::Respond(Box::new(respond))),
             (is_absent, _) => {
                 let (code, found) =
                     if is_absent { ("missing_key", "none") } else { ("conflicting_keys", "both") };
