@@ -77,7 +77,10 @@ pub struct RequestBody {
     bytes_max: u64,
     silence_max: Duration,
     silence: Option<std::pin::Pin<Box<Sleep>>>,
-    kept: Kept,
+    /// What has been given out, if it is kept. A place of its own: a body is moved often, and mostly there is none.
+    kept: Option<Box<Kept>>,
+    /// Something has been given out that was not kept.
+    lost: bool,
 }
 
 /// What of a body has been given out, kept within a bound, so that it can be given out once more.
@@ -90,21 +93,16 @@ struct Kept {
     bytes_max: usize,
     /// So many of the pieces have been given out again.
     given: usize,
-    /// Something has been given out that was not kept.
-    lost: bool,
 }
 
 /// From this size on a piece is kept as it is, and below it is copied.
 const KEPT_WHOLE_BYTES_MIN: usize = 4 * 1024;
 
 impl Kept {
-    fn take_in(&mut self, data: &Bytes) {
-        if self.lost {
-            return;
-        }
+    /// False: there is no room for it.
+    fn take_in(&mut self, data: &Bytes) -> bool {
         if self.bytes + data.len() > self.bytes_max {
-            *self = Self { lost: true, ..Self::default() };
-            return;
+            return false;
         }
         self.bytes += data.len();
         if data.len() < KEPT_WHOLE_BYTES_MIN {
@@ -114,6 +112,7 @@ impl Kept {
             self.pieces.push_back(data.clone());
         }
         self.given = self.pieces.len();
+        true
     }
 
     fn end_tail(&mut self) {
@@ -170,7 +169,8 @@ impl RequestBody {
             bytes_max: u64::MAX,
             silence_max,
             silence: None,
-            kept: Kept::default(),
+            kept: None,
+            lost: false,
         }
     }
 
@@ -187,26 +187,29 @@ impl RequestBody {
     /// Keeps up to so many bytes of what is given out, so that the body can be sent again. A body that is known to be
     /// longer is not kept at all.
     pub fn keep(&mut self, bytes_max: usize) {
-        if self.declared.is_none_or(|declared| declared <= bytes_max as u64) {
-            self.kept.bytes_max = bytes_max;
+        if !self.none && self.kept.is_none() && self.declared.is_none_or(|length| length <= bytes_max as u64)
+        {
+            self.kept = Some(Box::new(Kept { bytes_max, ..Kept::default() }));
         }
     }
 
     /// Lets go of what was kept: the body will not be sent again.
     pub fn forget(&mut self) {
-        if !self.none && self.kept.bytes > 0 {
-            self.kept = Kept { lost: true, ..Kept::default() };
+        if self.kept.take().is_some_and(|kept| kept.bytes > 0) {
+            self.lost = true;
         }
     }
 
     /// True when all of it can still be given out from its first byte.
     pub fn is_whole(&self) -> bool {
-        self.none || !self.kept.lost
+        !self.lost
     }
 
     /// Begins again at the first byte. Only for a body that [`is_whole`](Self::is_whole).
     pub fn rewind(&mut self) {
-        self.kept.rewind();
+        if let Some(kept) = &mut self.kept {
+            kept.rewind();
+        }
         self.silence = None;
     }
 
@@ -214,14 +217,23 @@ impl RequestBody {
     pub fn copy(&mut self) -> Option<Self> {
         let ended = matches!(self.source, Source::Empty);
         (ended && self.is_whole()).then(|| {
-            self.kept.end_tail();
             let mut copy = Self::new(Source::Empty, self.declared, self.silence_max);
             copy.none = self.none;
             copy.received = self.received;
-            copy.kept.pieces = self.kept.pieces.clone();
-            (copy.kept.bytes, copy.kept.bytes_max) = (self.kept.bytes, self.kept.bytes_max);
+            copy.kept = self.kept.as_mut().map(|kept| {
+                kept.end_tail();
+                let (pieces, bytes, bytes_max) = (kept.pieces.clone(), kept.bytes, kept.bytes_max);
+                Box::new(Kept { pieces, bytes, bytes_max, ..Kept::default() })
+            });
             copy
         })
+    }
+
+    fn note(&mut self, data: &Bytes) {
+        if !self.kept.as_mut().is_some_and(|kept| kept.take_in(data)) {
+            self.kept = None;
+            self.lost = true;
+        }
     }
 
     /// Bytes that have arrived.
@@ -231,7 +243,7 @@ impl RequestBody {
 
     /// The next piece; `None` at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
-        if let Some(data) = self.kept.again() {
+        if let Some(data) = self.kept.as_mut().and_then(|kept| kept.again()) {
             return Poll::Ready(Some(Ok(Piece::Data(data))));
         }
         let polled = match &mut self.source {
@@ -246,7 +258,7 @@ impl RequestBody {
                 if self.received > self.bytes_max {
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
-                self.kept.take_in(&data);
+                self.note(&data);
                 Poll::Ready(Some(Ok(Piece::Data(data))))
             }
             Poll::Ready(other) => {

@@ -20,7 +20,8 @@ use crate::worker::Worker;
 /// `no_healthy_endpoint`.
 pub fn pick(trip: &Trip<'_>, tried: u64, now: MonoMs) -> Result<usize, Box<Problem>> {
     let shared = &trip.upstream.shared;
-    let random = trip.cx.worker.random.bits();
+    // With one endpoint there is nothing to choose.
+    let random = if shared.endpoints.len() > 1 { trip.cx.worker.random.bits() } else { 0 };
     let hash = shared.hash_on.as_ref().and_then(|on| hash(trip, on));
     let Some(choice) = shared.pool.pick(now, random, hash, tried) else {
         trip.cx.trail(Stage::Balance, "no endpoint is healthy");

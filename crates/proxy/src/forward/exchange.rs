@@ -170,9 +170,11 @@ impl InFlight {
     /// An answer came: whoever decides about further attempts learns how long it took and whether it is a failure. A client's
     /// own mistakes (4xx) never are one.
     pub fn judge_answered(&mut self, status: u16) {
-        let took_us = self.began.elapsed().as_micros() as u64;
+        let now = Instant::now();
+        let took_us = now.saturating_duration_since(self.began).as_micros() as u64;
+        self.cx.facts.upstream_us.set(Some(took_us));
         let failed = status >= 500 && status != 501;
-        self.judge.told(&self.cx, failed, took_us);
+        self.judge.told(&self.cx, failed, took_us, now);
         if let Some(place) = &self.place {
             place.sample(took_us, matches!(status, 503 | 504));
         }
@@ -181,8 +183,9 @@ impl InFlight {
     /// No answer came; whether the endpoint is to blame.
     pub fn judge_failed(&mut self, is_blamed: bool) {
         if is_blamed {
-            let took_us = self.began.elapsed().as_micros() as u64;
-            self.judge.told(&self.cx, true, took_us);
+            let now = Instant::now();
+            let took_us = now.saturating_duration_since(self.began).as_micros() as u64;
+            self.judge.told(&self.cx, true, took_us, now);
             if let Some(place) = &self.place {
                 place.sample(took_us, true);
             }

@@ -1,6 +1,7 @@
 //! What an attempt teaches those who choose where the next one goes.
 
 use mainstay_core::clock::MonoMs;
+use tokio::time::Instant;
 
 use super::balance;
 use super::breaker::Watch;
@@ -19,9 +20,9 @@ pub struct Judge {
 
 impl Judge {
     /// How it went, and how long it took to the head of the answer or to the failure.
-    pub fn told(&mut self, cx: &RequestCx, failed: bool, took_us: u64) {
+    pub fn told(&mut self, cx: &RequestCx, failed: bool, took_us: u64, now: Instant) {
         let Some(mut watch) = self.watch.take() else { return };
-        let now = cx.worker.mono_ms();
+        let now = cx.worker.mono_at(now);
         watch.done(failed, took_us, now);
         if failed {
             balance::failed(cx, self.upstream, self.index, now);

@@ -245,7 +245,6 @@ fn switched(head: AnswerHead, mut flight: InFlight, plan: &ForwardPlan) -> Respo
 fn answer(head: AnswerHead, mut flight: InFlight, plan: &ForwardPlan, times: &Times) -> Response<OutBody> {
     let facts = &flight.cx().facts;
     facts.bytes_in.set(flight.body_received());
-    facts.upstream_us.set(Some(flight.began().elapsed().as_micros() as u64));
     flight.forget_body();
     if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return switched(head, flight, plan);
