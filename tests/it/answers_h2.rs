@@ -203,6 +203,8 @@ fn bodies() -> Vec<Row> {
 fn ends() -> Vec<Row> {
     let cut_off = Owed::Broken(CUT_OFF);
     let no_answer = Owed::Refused(RESET, NO_ANSWER);
+    // RFC 9113, 8.7: not processed, and told so.
+    let unprocessed = Owed::Refused(RESET, "refused the request without looking at it");
     let closes = |frames: &[Vec<u8>], owed| row("POST", frames.concat(), Then::Closes, owed);
     vec![
         within_the_rules(&[reset(INTERNAL_ERROR)], no_answer),
@@ -210,7 +212,7 @@ fn ends() -> Vec<Row> {
         within_the_rules(&[reset(NO_ERROR)], no_answer),
         // The upstream means the engine, which has sent nothing wrong.
         within_the_rules(&[reset(PROTOCOL_ERROR)], no_answer),
-        within_the_rules(&[reset(REFUSED_STREAM)], no_answer),
+        within_the_rules(&[reset(REFUSED_STREAM)], unprocessed),
         within_the_rules(&[good(&[]), data("abc"), reset(INTERNAL_ERROR)], cut_off),
         within_the_rules(&[good(&[]), data("abc"), reset(CANCEL)], cut_off),
         within_the_rules(&[good(&[]), data("abc"), reset(PROTOCOL_ERROR)], cut_off),
@@ -221,7 +223,7 @@ fn ends() -> Vec<Row> {
         closes(&[], no_answer),
         closes(&[good(&[])], cut_off),
         closes(&[good(&[]), data("abc")], cut_off),
-        closes(&[goaway(0, NO_ERROR)], no_answer),
+        closes(&[goaway(0, NO_ERROR)], unprocessed),
         closes(&[goaway(STREAM, NO_ERROR)], no_answer),
         closes(&[good(&[]), data("abc"), goaway(STREAM, NO_ERROR)], cut_off),
         closes(&[good(&[]), data("abc"), goaway(STREAM, INTERNAL_ERROR)], cut_off),
