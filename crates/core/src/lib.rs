@@ -7,11 +7,13 @@
 pub mod clock;
 pub mod port;
 pub mod principal;
+pub mod priority;
 pub mod problem;
 pub mod random;
 pub mod trail;
 pub mod units;
 
 pub use principal::Principal;
+pub use priority::Priority;
 pub use problem::{Problem, ProblemCode};
 pub use trail::{Stage, Trail};
