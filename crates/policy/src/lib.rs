@@ -5,5 +5,6 @@
 //! prose to it. Nothing here does I/O, reads a clock or a random source, or knows HTTP types: time, ids and methods
 //! are arguments.
 
+pub mod balance;
 pub mod route;
 pub mod version;
