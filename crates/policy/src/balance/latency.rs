@@ -21,10 +21,6 @@ impl PeakEwma {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let (value, at_ms) = unpack(word);
-            if value != 0.0 && sample < value && age_ms(at_ms, now) == 0 {
-                // A faster answer in the same millisecond weighs nothing.
-                return;
-            }
             let next = if value == 0.0 {
                 pack(sample, now.0 as u32)
             } else {
@@ -33,6 +29,9 @@ impl PeakEwma {
                 let decayed = value * kept;
                 if sample >= decayed {
                     pack(sample, later(at_ms, age_ms))
+                } else if age_ms == 0 {
+                    // A faster answer in the same millisecond weighs nothing.
+                    return;
                 } else {
                     pack(decayed + sample * (1.0 - kept), later(at_ms, age_ms))
                 }

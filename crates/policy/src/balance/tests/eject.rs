@@ -1,6 +1,5 @@
 //! When failures leave an endpoint out, and for how long.
 
-use std::sync::Barrier;
 use std::thread;
 
 use super::{Balance, Change, EJECT, EjectPlan, Health, PoolPlan, START, after, eject, make_unhealthy};
@@ -146,19 +145,21 @@ fn clocks_that_differ_by_a_little_do_no_harm() {
 /// Guards the lock: each of two threads ejects one of the last two.
 #[test]
 fn two_threads_do_not_eject_both() {
-    for round in 0..200 {
-        let pool = pool_of(plan(Balance::LeastLoaded), &[1, 1]);
-        let start = Barrier::new(2);
-        let ejected: usize = thread::scope(|scope| {
-            let threads = [0, 1].map(|index| {
-                let (pool, start) = (&pool, &start);
-                scope.spawn(move || {
-                    start.wait();
-                    (0..300).filter(|_| pool.failed(index, START, 0.0).is_some()).count()
-                })
-            });
-            threads.map(|thread| thread.join().unwrap()).iter().sum()
-        });
-        assert_eq!((ejected, pool.healthy(START)), (1, 1), "round {round}");
-    }
+    let pool = pool_of(plan(Balance::LeastLoaded), &[1, 1]);
+    thread::scope(|scope| {
+        // This thread stands in for one that has decided on endpoint 1, and has not ejected it yet.
+        let deciding = pool.ejecting.lock().unwrap();
+        let other = scope.spawn(|| (0..3).find_map(|_| pool.failed(0, START, 0.0)));
+        while pool.endpoints()[0].failures() < 3 && !other.is_finished() {
+            thread::yield_now();
+        }
+        // Time for the other thread to go wrong, if it does not wait.
+        for _ in 0..1_000 {
+            thread::yield_now();
+        }
+        pool.endpoints()[1].eject(&EJECT, START, 0.0);
+        drop(deciding);
+        assert_eq!(other.join().unwrap(), None, "the last one was ejected");
+    });
+    assert_eq!(pool.healthy(START), 1);
 }
