@@ -6,6 +6,10 @@
 //! Nothing here does I/O, reads a clock or a random source, or knows HTTP types: time, ids and methods are arguments.
 
 pub mod balance;
+pub mod breaker;
+pub mod deadline;
+pub mod hedge;
+pub mod retry;
 pub mod route;
 pub mod shed;
 pub mod version;
