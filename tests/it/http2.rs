@@ -220,21 +220,70 @@ async fn cookies_in_pieces_go_on_in_one_field() {
 
 #[tokio::test]
 async fn a_body_must_be_as_long_as_it_says() {
-    let (upstream, received) = scripted(|mut stream| {
-        let mut seen = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut stream, &mut seen);
-        String::from_utf8_lossy(&seen).into_owned()
-    });
-    let setup = Setup::start(&Config::default(), upstream).await;
-    let mut client = Frames::connect(setup.address(), &[]).await;
     let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/x")];
     let fields = [&fields[..], &[("content-length", "5")]].concat();
-    client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
-    client.send(&frame(DATA, END_STREAM, 1, b"hey")).await;
-    assert_eq!(client.ended(1).await, Ended::Reset(PROTOCOL_ERROR));
-    let received = received.await.unwrap();
-    let (head, body) = received.split_once("\r\n\r\n").unwrap_or_default();
-    assert!(received.is_empty() || head.contains("\ncontent-length: 5") && body.len() < 5, "{received}");
+    let data = |flags, data: &[u8]| frame(DATA, flags, 1, data);
+    let table = [
+        ("less", data(END_STREAM, b"hey")),
+        ("more", [data(0, b"hello"), data(END_STREAM, b"!")].concat()),
+        // More could come at any time.
+        ("no end", data(0, b"hello")),
+    ];
+    for (name, frames) in table {
+        let (upstream, received) = scripted(|mut stream| {
+            let mut seen = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut stream, &mut seen);
+            String::from_utf8_lossy(&seen).into_owned()
+        });
+        let config = Config { server: ", limits: { body_timeout: 200ms }", ..Config::default() };
+        let setup = Setup::start(&config, upstream).await;
+        let mut client = Frames::connect(setup.address(), &[]).await;
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
+        client.send(&frames).await;
+        match client.ended(1).await {
+            Ended::Answered(false, body) if name == "no end" => {
+                assert!(body.contains("request_timeout"), "{body}");
+            }
+            Ended::Reset(PROTOCOL_ERROR) if name != "no end" => {}
+            other => panic!("{name}: {other:?}"),
+        }
+        let received = received.await.unwrap();
+        let (head, body) = received.split_once("\r\n\r\n").unwrap_or_default();
+        let is_cut = received.is_empty() || head.contains("\ncontent-length: 5") && body.len() < 5;
+        assert!(is_cut, "{name}: {received}");
+        setup.engine.stop().await;
+    }
+}
+
+/// Whatever else comes between the last byte and the end.
+#[tokio::test]
+async fn a_body_that_ends_after_its_last_byte_is_whole() {
+    let service = payments();
+    let setup = Setup::start(&Config::default(), service.addr).await;
+    let post = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/upload"),
+        ("content-length", "5"),
+    ];
+    let mut client = Frames::connect(setup.address(), &[]).await;
+    let data = |id, flags, data: &[u8]| frame(DATA, flags, id, data);
+    let trailers = |id| frame(HEADERS, END_HEADERS | END_STREAM, id, &block(&[("x-sum", "1")]));
+    let ends: [&dyn Fn(u32) -> Vec<u8>; 4] = [
+        &|id| data(id, END_STREAM, b"lo"),
+        &|id| [data(id, 0, b"lo"), data(id, END_STREAM, b"")].concat(),
+        &|id| [data(id, 0, b"lo"), data(id, 0, b""), data(id, END_STREAM, b"")].concat(),
+        &|id| [data(id, 0, b"lo"), trailers(id)].concat(),
+    ];
+    for (nth, end) in (0..).zip(ends) {
+        let id = 1 + 2 * nth;
+        client.send(&frame(HEADERS, END_HEADERS, id, &block(&post))).await;
+        client.send(&data(id, 0, b"hel")).await;
+        client.send(&end(id)).await;
+        let ended = client.ended(id).await;
+        assert!(matches!(&ended, Ended::Answered(true, body) if body.contains('5')), "{nth}: {ended:?}");
+    }
     setup.engine.stop().await;
 }
 
@@ -318,10 +367,12 @@ async fn floods_end_and_hurt_nobody_else() {
     let post = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/upload")];
     let open = frame(HEADERS, END_HEADERS, 1, &block(&post));
     assert!(is_ended(flood(&setup, &open, |_| frame(DATA, 0, 1, &[])).await), "empty data");
+    setup.until_metric("mainstay_floods_total flood=\"streams\"", 4.0).await;
+    assert_eq!(setup.event("client_floods").await["flood"], "streams");
     setup.engine.stop().await;
 }
 
-/// Each of these has to be answered, and the client does not read: the engine stops reading, too, and in the end lets go.
+/// Each of these has to be answered, and the client does not read: not even a goodbye holds the engine up.
 #[tokio::test]
 async fn floods_that_want_answers_nobody_reads_are_stopped() {
     let service = payments();

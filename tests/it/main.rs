@@ -13,6 +13,7 @@ mod edge;
 mod finish;
 mod frames;
 mod guards;
+mod h2_control;
 mod http2;
 mod identity;
 mod limits;

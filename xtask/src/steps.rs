@@ -51,7 +51,7 @@ static STEPS: &[Step] = &[
     long_step("mutants", |root, _| well(mutants::run(root, &[]))),
     long_step("counts", counts),
     long_step("compare", compare),
-    long_step("fuzz", |root, _| fuzz::run(root)),
+    long_step("fuzz", |root, options| fuzz::run(root, options.long)),
 ];
 
 impl Options {

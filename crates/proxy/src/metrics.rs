@@ -20,8 +20,24 @@ pub struct CommonMetrics {
     pub settling: Gauge,
     /// Connections that were refused at a cap.
     pub connections_refused: [Counter; 4],
+    /// HTTP/2 connections that were ended because of a [`Flood`].
+    pub floods: [Counter; 2],
     /// Stands for listeners that the configuration does not name any more.
     other_listener: ListenerMetrics,
+}
+
+/// What a client of HTTP/2 sent too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// Frames about the connection that nothing has called for.
+    Control,
+    /// What h2 counts: resets, continuations, DATA with next to nothing.
+    Streams,
+}
+
+impl Flood {
+    /// By [`Flood`].
+    pub const NAMES: [&str; 2] = ["control", "streams"];
 }
 
 /// Open connections of a listener by protocol.
@@ -74,6 +90,10 @@ impl CommonMetrics {
                 refused("descriptors"),
                 refused("proxy_header"),
             ],
+            floods: Flood::NAMES.map(|flood| {
+                let help = "HTTP/2 connections that were ended because their clients flooded them.";
+                registry.counter("mainstay_floods_total", help, &[("flood", flood)])
+            }),
             other_listener: listener(registry, "other"),
         }
     }

@@ -11,6 +11,7 @@ use mainstay_wire::Authority;
 use tokio::time::{Duration, Instant, Sleep};
 
 use crate::accept::h1::H1Input;
+use crate::accept::h2_body::H2Input;
 use crate::fields::Seen;
 
 /// A request whose head has been read and checked.
@@ -136,7 +137,7 @@ impl Kept {
 enum Source {
     Empty,
     H1(H1Input),
-    H2(Incoming),
+    H2(H2Input),
 }
 
 impl RequestBody {
@@ -156,7 +157,7 @@ impl RequestBody {
             return Self::empty();
         }
         let declared = incoming.size_hint().exact();
-        Self::new(Source::H2(incoming), declared, silence_max)
+        Self::new(Source::H2(H2Input::new(incoming)), declared, silence_max)
     }
 
     fn new(source: Source, declared: Option<u64>, silence_max: Duration) -> Self {
@@ -249,7 +250,7 @@ impl RequestBody {
         let polled = match &mut self.source {
             Source::Empty => return Poll::Ready(None),
             Source::H1(input) => input.poll_piece(cx),
-            Source::H2(incoming) => poll_incoming(incoming, cx),
+            Source::H2(input) => input.poll_piece(cx),
         };
         match polled {
             Poll::Ready(Some(Ok(Piece::Data(data)))) => {
@@ -301,24 +302,4 @@ pub fn wanted_within(seen: Seen, fields: &HeaderMap) -> Option<Duration> {
 /// A day that no timer reaches.
 pub fn far_future() -> Instant {
     Instant::now() + Duration::from_secs(86_400 * 365 * 30)
-}
-
-fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BodyError>>> {
-    loop {
-        let Some(frame) = std::task::ready!(std::pin::Pin::new(&mut *incoming).poll_frame(cx)) else {
-            // A reset with NO_ERROR looks like an end here, and what is cut off there must not pass as whole.
-            return Poll::Ready((!incoming.is_end_stream()).then_some(Err(BodyError::Gone)));
-        };
-        let Ok(frame) = frame else {
-            return Poll::Ready(Some(Err(BodyError::Gone)));
-        };
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => return Poll::Ready(Some(Ok(Piece::Data(data)))),
-            Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => return Poll::Ready(Some(Ok(Piece::Trailers(trailers)))),
-                Err(_unknown) => {}
-            },
-        }
-    }
 }

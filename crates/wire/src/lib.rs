@@ -1,4 +1,5 @@
-//! The HTTP/1 wire format as pure functions and state machines over bytes.
+//! The HTTP/1 wire format as pure functions and state machines over bytes. Of WebSocket and HTTP/2 it knows where a frame
+//! begins ([`websocket`], [`http2`]).
 //!
 //! One parser reads what clients send and what upstreams answer; everything that goes out is written
 //! anew by [`encode`], so bytes never pass from one side to the other as they came.
@@ -51,6 +52,7 @@ pub mod encode;
 mod field;
 mod framing;
 mod host;
+pub mod http2;
 pub mod limits;
 pub mod proxy_protocol;
 mod refusal;

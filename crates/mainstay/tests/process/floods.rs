@@ -36,6 +36,7 @@ struct Burden {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
@@ -336,11 +337,17 @@ fn floods() -> Vec<Flood> {
         Flood { name: "empty DATA", connections: MANY, begins: post, piece: |_| frame(DATA, 0, 1, &[]) },
         Flood {
             name: "SETTINGS",
-            connections: 1,
+            connections: MANY,
             begins: Vec::new(),
             piece: |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]),
         },
-        Flood { name: "PING", connections: 1, begins: Vec::new(), piece: |_| frame(PING, 0, 0, &[0; 8]) },
+        Flood { name: "PING", connections: MANY, begins: Vec::new(), piece: |_| frame(PING, 0, 0, &[0; 8]) },
+        Flood {
+            name: "PRIORITY",
+            connections: MANY,
+            begins: Vec::new(),
+            piece: |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 9]),
+        },
         Flood {
             // An entry of 4,000 bytes in the table, then named 16,000 times with a byte each: 64 MB in a frame.
             name: "header compression bomb",
@@ -354,7 +361,7 @@ fn floods() -> Vec<Flood> {
         },
         Flood {
             name: "windows by a byte",
-            connections: 1,
+            connections: MANY,
             begins: Vec::new(),
             piece: |_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
         },

@@ -8,14 +8,13 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{COOKIE, EXPECT, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Uri};
@@ -24,16 +23,18 @@ use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mainstay_telemetry::Event;
 use mainstay_wire::limits::METHOD_BYTES_MAX;
 use mainstay_wire::{Authority, Refusal, Target, Text};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::connection::{ConnCx, Interrupt, Phase};
+use super::h2_socket::{FloodedSlot, Socket};
 use crate::caught;
 use crate::fields::Seen;
 use crate::grpc;
 use crate::lifecycle;
+use crate::metrics::Flood;
 use crate::plan::ServerPlan;
 use crate::request::{Request, RequestBody, wanted_within};
 use crate::respond::body::{Broken, OutBody};
@@ -54,76 +55,6 @@ impl<F: Future + 'static> Executor<F> for LocalExec {
 
 /// What hyper may hold of an answer whose client does not take it, per stream.
 const SEND_BYTES_MAX: usize = 64 * 1024;
-
-/// A connection's socket, some bytes of which have been read before. Notes when it takes no bytes.
-struct Rewound {
-    first: Bytes,
-    stream: Stream,
-    conn: Rc<ConnCx>,
-    /// Bytes read, up to the one that says what the first frame is.
-    opening: usize,
-}
-
-impl Rewound {
-    /// The connection preface goes on with SETTINGS (RFC 9113, 3.4), where h2 takes any frame. `new` was read just now.
-    fn checked(&mut self, new: &[u8]) -> io::Result<()> {
-        const KIND_AT: usize = 24 + 3;
-        const SETTINGS: u8 = 4;
-        let Some(kind_at) = KIND_AT.checked_sub(self.opening) else { return Ok(()) };
-        self.opening += new.len();
-        match new.get(kind_at) {
-            Some(&kind) if kind != SETTINGS => Err(io::ErrorKind::InvalidData.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
-        self.conn.note_blocked(written.is_pending());
-        written
-    }
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.first.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        } else {
-            let n = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first[..n]);
-            self.first.advance(n);
-        }
-        Poll::Ready(self.checked(&buf.filled()[before..]))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.noted(written)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.noted(written)
-    }
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-}
 
 /// Streams of one connection that run now.
 struct Streams {
@@ -285,11 +216,50 @@ async fn until_stalled(stream: impl Future, handed: Rc<Handed>, silence_max: Dur
 
 /// Serves a connection until it ends.
 pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
+    let flooded = FloodedSlot::default();
+    let socket = Socket::new(first.freeze(), stream, &conn, &flooded);
+    let ended = drive(&conn, socket).await;
+    if let Some(flooded) = flooded.take() {
+        note_flood(&conn, Flood::Control);
+        flooded.end().await;
+    } else if ended.is_err_and(|error| is_flood(&error)) {
+        note_flood(&conn, Flood::Streams);
+    }
+}
+
+async fn drive(conn: &Rc<ConnCx>, socket: Socket) -> hyper::Result<()> {
+    let body_timeout = conn.worker.snapshot().plan.server.body_timeout;
+    let streams =
+        Rc::new(Streams { conn: Rc::clone(conn), running: Cell::new(0), leaving: Cell::new(false) });
+    let service = hyper::service::service_fn({
+        let streams = Rc::clone(&streams);
+        move |request| serve_stream(Rc::clone(&streams), request, body_timeout)
+    });
+    let connection = builder(conn).serve_connection(TokioIo::new(socket), service);
+    let mut connection = pin!(connection);
+    conn.enter(Phase::Idle);
+    poll_fn(|cx| {
+        match conn.poll_interrupt(cx) {
+            Some(Interrupt::Stuck) => return Poll::Ready(Ok(())),
+            // Told to end long ago, and nothing runs: what holds it up is a client that does not take the rest.
+            Some(Interrupt::Slow) if streams.leaving.get() => return Poll::Ready(Ok(())),
+            Some(Interrupt::Close | Interrupt::Slow) if !streams.leaving.replace(true) => {
+                connection.as_mut().graceful_shutdown();
+                conn.enter_if_idle(Phase::Leaving);
+            }
+            Some(_) | None => {}
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// hyper within our limits.
+fn builder(conn: &ConnCx) -> http2::Builder<StreamExec> {
     let snapshot = conn.worker.snapshot();
     let server = &snapshot.plan.server;
-    let body_timeout = server.body_timeout;
-    let mut builder =
-        http2::Builder::new(StreamExec { worker: Rc::clone(&conn.worker), silence_max: body_timeout });
+    let executor = StreamExec { worker: Rc::clone(&conn.worker), silence_max: server.body_timeout };
+    let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(server.http2_streams_max)
@@ -301,30 +271,21 @@ pub async fn serve(conn: Rc<ConnCx>, stream: Stream, first: BytesMut) {
         .max_local_error_reset_streams(64)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
-    drop(snapshot);
-    let streams =
-        Rc::new(Streams { conn: Rc::clone(&conn), running: Cell::new(0), leaving: Cell::new(false) });
-    let service = hyper::service::service_fn({
-        let streams = Rc::clone(&streams);
-        move |request| serve_stream(Rc::clone(&streams), request, body_timeout)
-    });
-    let io = TokioIo::new(Rewound { first: first.freeze(), stream, conn: Rc::clone(&conn), opening: 0 });
-    let mut connection = pin!(builder.serve_connection(io, service));
-    conn.enter(Phase::Idle);
-    poll_fn(|cx| {
-        match conn.poll_interrupt(cx) {
-            Some(Interrupt::Stuck) => return Poll::Ready(()),
-            // Told to end long ago, and nothing runs: what holds it up is a client that does not take the rest.
-            Some(Interrupt::Slow) if streams.leaving.get() => return Poll::Ready(()),
-            Some(Interrupt::Close | Interrupt::Slow) if !streams.leaving.replace(true) => {
-                connection.as_mut().graceful_shutdown();
-                conn.enter_if_idle(Phase::Leaving);
-            }
-            Some(_) | None => {}
-        }
-        connection.as_mut().poll(cx).map(drop)
-    })
-    .await;
+    builder
+}
+
+/// True when h2 has ended the connection because its client asks for more than it should.
+fn is_flood(error: &hyper::Error) -> bool {
+    let h2 = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| h2.is_library() && h2.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+}
+
+/// Tells of it; a client that was ended may come again at once, and the log of events holds back what comes too often.
+fn note_flood(conn: &ConnCx, flood: Flood) {
+    let shared = &conn.worker.shared;
+    conn.worker.cells.inc(shared.metrics.floods[flood as usize]);
+    let (listener, client) = (&*conn.listener, &*conn.peer_text);
+    shared.events.emit(&Event::ClientFloods { listener, client, flood: Flood::NAMES[flood as usize] });
 }
 
 async fn serve_stream(

@@ -10,6 +10,8 @@ pub mod door;
 pub mod forwarder;
 pub mod h1;
 pub mod h2;
+pub mod h2_body;
+mod h2_socket;
 pub mod linger;
 pub mod listener;
 pub(crate) mod proxied;

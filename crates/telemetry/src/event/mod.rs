@@ -188,6 +188,15 @@ events! {
         /// The system's error, with its number.
         cause: &'a str,
     }
+    /// A client has sent more frames over HTTP/2 than its requests can call for.
+    ClientFloods "client_floods" Warn "A client flooded its HTTP/2 connection, which was ended." {
+        /// The listener's address.
+        listener: &'a str,
+        /// The client's address; empty over a unix socket.
+        client: &'a str,
+        /// What it was too much of: `control` or `streams`.
+        flood: &'a str,
+    }
     /// Certificate files have changed and are in use.
     CertificatesLoaded "certificates_loaded" Info
         "Certificate files have changed and are in use for new connections." {
