@@ -125,7 +125,8 @@ impl Check<'_> {
         let retries = &version.upstream.retries;
         // What is not safe is not sent again after it took too long, unless the upstream recognises it.
         let honours_key = retries.as_ref().is_some_and(|retries| retries.honours_idempotency_key);
-        if honours_key || !matches!(&*candidate.method, "POST" | "PATCH") {
+        let is_safe = matches!(&*candidate.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "*");
+        if is_safe || honours_key {
             self.no_time_for_retry(narrow, wide, retries);
         }
     }

@@ -175,7 +175,7 @@ pub struct Respond {
     /// 200 to 599.
     pub status: u16,
     pub retry_after: Option<Duration>,
-    /// JSON text; `None`: a problem document. Never with a status that has no content.
+    /// JSON text; `None`: no content. Never with a status that cannot have any.
     pub body: Option<String>,
 }
 

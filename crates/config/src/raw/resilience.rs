@@ -133,7 +133,7 @@ keys! {
         status: Int<200, 599> = "503",
         /// What `Retry-After` says, rounded up to seconds. Without it there is none.
         retry_after: Lasting<1, 86_400_000>,
-        /// Its content: a mapping, a list or a text, which is sent as JSON. Without it: a problem document.
+        /// Its content: a mapping, a list or a text, which is sent as JSON. Without it: none.
         body: JsonBody,
     }
 }

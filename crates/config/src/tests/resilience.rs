@@ -115,10 +115,12 @@ fn time_for_retries_of_operations() {
     };
     let over = &["warning attempt_over_total"];
     marked(&text("", "GET", "timeouts: { attempt: ^2s, total: 2s }"), over);
-    marked(&text("", "PUT", "timeouts: { attempt: ^10s }"), over);
+    marked(&text("", "'*", "timeouts: { attempt: ^10s }").replace("/x:", "/x':"), over);
     marked(&text("honours_idempotency_key: true", "POST", "timeouts: { attempt: ^2s, total: 2s }"), over);
     // Nothing is sent again after it took too long, so it may take all the time there is.
-    check(&text("", "POST", "timeouts: { attempt: 2s, total: 2s }"), &[]);
+    for method in ["POST", "PATCH", "PUT", "DELETE"] {
+        check(&text("", method, "timeouts: { attempt: 2s, total: 2s }"), &[]);
+    }
     check(&text("attempts_max: 1", "GET", "timeouts: { attempt: 2s, total: 2s }"), &[]);
     check(&text("", "GET", "timeouts: { total: 5s }"), &[]);
 }
