@@ -9,7 +9,9 @@ mod fallback;
 mod h2;
 mod health;
 mod hedge;
+mod overload;
 mod retry;
+mod shed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -145,7 +147,7 @@ impl Upstream {
 }
 
 /// One request with its body, which has a length or is chunked.
-async fn next_request(peer: &mut Peer) -> Option<String> {
+pub(super) async fn next_request(peer: &mut Peer) -> Option<String> {
     let mut seen = Vec::new();
     loop {
         if let Some(head) = seen.windows(4).position(|w| w == b"\r\n\r\n") {

@@ -14,7 +14,7 @@ use super::queue::{Queue, Ticket, Waiting};
 /// After somebody had to wait, priorities count for so long.
 const SCARCE_MS: u64 = 1_000;
 /// Of a hundred places of the limit, by [`Priority::index`].
-const SHARES: [u64; 4] = [100, 95, 90, 80];
+const SHARES: [u64; 4] = [100, 100, 95, 80];
 
 /// The places of an upstream, shared by all workers. `T` wakes whoever waits for one.
 #[derive(Debug)]
@@ -184,8 +184,8 @@ impl<T> Gate<T> {
         if now.0 >= self.scarce_until_ms.load(Relaxed) {
             return limit;
         }
-        let share = u64::from(limit) * SHARES[priority.index()] / 100;
-        (share as u32).max(1)
+        // Rounded up: of a small limit nobody's share is nothing, and little of the whole lies idle.
+        (u64::from(limit) * SHARES[priority.index()]).div_ceil(100) as u32
     }
 
     /// Takes a place for the next one, with the lock held.

@@ -26,8 +26,8 @@
 //!
 //! # Priorities
 //! While nothing is scarce they mean nothing. Once somebody has had to wait within the last second the classes get different
-//! shares of the limit: `low` enters while less than 80 % of it is in use, `normal` 90 %, `high` 95 %, `critical` all.
-//! So `low` waits or is refused before `critical` ever waits. Each class may use one place at least.
+//! shares of the limit, rounded up: `low` enters while less than 80 % of it is in use, `normal` 95 %, `high` and `critical`
+//! all. So `low` waits or is refused before `critical` ever waits, and without anything critical a twentieth lies idle at most.
 //!
 //! # Places are neither lost nor doubled
 //! `in_flight` is what was admitted minus what has left, whatever happens between. A waiter is taken out of the queue
