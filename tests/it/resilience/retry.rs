@@ -218,3 +218,24 @@ fn retries_that_are_off_are_off() {
         assert_eq!(upstream.requests(), 1);
     });
 }
+
+/// A later attempt that is refused sends nothing, but an earlier one has: the client is told of that one.
+#[test]
+fn a_refusal_after_an_attempt_does_not_say_that_nothing_was_sent() {
+    paused(async {
+        let upstream = Upstream::new(|_| Act::Say("HTTP/1.1 503 X\r\ncontent-length: 2\r\n\r\nno"));
+        let keys = ", eject: off, breaker: { requests_min: 20 }, retries: { budget: { floor: 1000/s } }";
+        let rig = alone(&upstream, keys, "");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for _ in 0..20 {
+            let before = upstream.requests();
+            let answer = ask(&rig, GET).await;
+            if upstream.requests() > before {
+                assert!(answer.ends_with("\r\n\r\nno"), "{answer}");
+            } else {
+                assert!(answer.contains("\"circuit_open\""), "{answer}");
+            }
+        }
+        assert_eq!(upstream.requests(), 20, "the breaker opened between two attempts of one request");
+    });
+}

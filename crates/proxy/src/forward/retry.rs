@@ -58,7 +58,7 @@ pub async fn attempts(
     };
     let mut tries = Tries::default();
     loop {
-        let stepped = step::step(trip, &mut tries.tried, place.as_ref(), body, now).await;
+        let stepped = step::step(trip, &mut tries, place.as_ref(), body, now).await;
         if let (0, Some(retry)) = (tries.made, &policies.retry)
             && stepped.as_ref().err().is_none_or(|missed| !missed.is_refused())
         {
@@ -85,60 +85,60 @@ impl InVain {
 
 /// What is known of the attempts so far.
 #[derive(Default)]
-struct Tries {
+pub struct Tries {
     made: u32,
-    tried: Tried,
+    /// Endpoints that were tried.
+    pub tried: Tried,
     delivered: bool,
+    /// How the last one ended, until the next one begins: if that is refused, this is what the client is told. A refusal
+    /// would say that nothing was sent.
+    pub last: Option<Ended>,
 }
 
 /// Waits for the next attempt, and gives the body for it; or there is none.
 async fn again(trip: &Trip<'_>, tries: &mut Tries, missed: Missed) -> Result<RequestBody, Box<InVain>> {
-    let Missed { ended, failed, mut body } = missed;
+    let Missed { mut ended, failed, body } = missed;
     let Some(failed) = failed else {
         // Refused by a policy, which is not asked a second time.
-        return Err(Box::new(InVain { ended, delivered: tries.delivered, attempts: tries.made, body }));
+        return Err(in_vain(tries, ended, body));
     };
     tries.made += 1;
     tries.delivered |= failed.delivered;
-    let verdict = match &trip.upstream.policies.retry {
-        Some(retry) => ask(trip, retry, tries.made, &failed, body.is_some() || ended.has_whole_body()),
-        None => None,
-    };
-    let Some(Verdict::Again { after_ms }) = verdict else {
-        if let Some(Verdict::Stop(why)) = verdict {
+    let body = body.or_else(|| ended.copy_body());
+    let retry = trip.upstream.policies.retry.as_ref();
+    let after_ms = match retry.map(|retry| ask(trip, retry, tries.made, &failed, body.is_some())) {
+        Some(Verdict::Again { after_ms }) => after_ms,
+        Some(Verdict::Stop(why)) => {
             trip.cx.trail(Stage::Retry, format!("no further attempt: {}", why.reason()));
+            return Err(in_vain(tries, ended, body));
         }
-        return Err(Box::new(InVain { ended, delivered: tries.delivered, attempts: tries.made, body }));
+        None => return Err(in_vain(tries, ended, body)),
     };
+    let Some(body) = body else { return Err(in_vain(tries, ended, None)) };
     let cx = trip.cx;
-    cx.trail(
-        Stage::Retry,
-        format!("attempt {} failed ({}); again after {after_ms} ms", tries.made, ended.words()),
-    );
+    let made = tries.made;
+    cx.trail(Stage::Retry, format!("attempt {made} failed ({}); again after {after_ms} ms", ended.words()));
     cx.worker.cells.inc(trip.upstream.policies.metrics.retries(failed.cause));
-    ended.leave(cx, &mut body);
-    let Some(body) = body else {
-        let problem = super::body_failure(crate::request::BodyError::Gone);
-        return Err(Box::new(InVain {
-            ended: Ended::Refused(problem.into()),
-            delivered: tries.delivered,
-            attempts: tries.made,
-            body: None,
-        }));
-    };
+    ended.tell(cx);
+    tries.last = Some(ended);
     if after_ms > 0 {
         sleep(Duration::from_millis(after_ms)).await;
     }
     Ok(body)
 }
 
-fn ask(trip: &Trip<'_>, retry: &RetryLive, made: u32, failed: &Failed, replayable: bool) -> Option<Verdict> {
+fn in_vain(tries: &mut Tries, ended: Ended, body: Option<RequestBody>) -> Box<InVain> {
+    let ended = tries.last.take().unwrap_or(ended);
+    Box::new(InVain { ended, delivered: tries.delivered, attempts: tries.made, body })
+}
+
+fn ask(trip: &Trip<'_>, retry: &RetryLive, made: u32, failed: &Failed, replayable: bool) -> Verdict {
     let cx = trip.cx;
     let asked = Asked { safe: cx.method.is_safe(), has_key: has_key(&trip.request.headers), replayable };
     let now = Instant::now();
     let left_ms = trip.times.total().map(|until| until.saturating_duration_since(now).as_millis() as u64);
     let withdraw = || retry.budget.withdraw(cx.worker.mono_at(now));
-    Some(decide(&retry.plan, made, failed, &asked, left_ms, cx.worker.random.share(), withdraw))
+    decide(&retry.plan, made, failed, &asked, left_ms, cx.worker.random.share(), withdraw)
 }
 
 /// The client asks for at most one effect, whatever is sent how often.

@@ -80,7 +80,7 @@ pub async fn enter(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Resul
 
 async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Place, Problem> {
     let cx = trip.cx;
-    let (sender, mut receiver) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let mono = cx.worker.mono_at(now);
     let caller = cx.client.map_or(0, |client| {
         use std::hash::BuildHasher;
@@ -96,17 +96,18 @@ async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Pla
         Queued::Waiting(ticket) => ticket,
         Queued::Refused { why, .. } => return Err(refused(trip, why)),
     };
-    let mut waiting = Waiting { shed, worker: &cx.worker, ticket: Some(ticket) };
+    let mut waiting = Waiting { shed, worker: &cx.worker, ticket: Some(ticket), receiver };
     let until = now + shed.queue_wait;
     let until = trip.times.total().map_or(until, |total| total.min(until));
-    let called = timeout_at(until, &mut receiver).await;
-    let waited_ms = now.elapsed().as_millis();
-    let called = match called {
-        Ok(Ok(called)) => Some(called),
+    let called = match timeout_at(until, &mut waiting.receiver).await {
+        Ok(Ok(called)) => {
+            waiting.ticket = None;
+            Some(called)
+        }
         // The place may have come in the very moment.
-        Ok(Err(_)) | Err(_) => waiting.give_up().then(|| receiver.try_recv().ok()).flatten(),
+        Ok(Err(_)) | Err(_) => waiting.end(),
     };
-    waiting.ticket = None;
+    let waited_ms = now.elapsed().as_millis();
     match called {
         Some(Called::Enter) => {
             cx.trail(Stage::Queue, format!("waited {waited_ms} ms for a place"));
@@ -134,18 +135,25 @@ struct Waiting<'a> {
     shed: &'a Arc<ShedLive>,
     worker: &'a Worker,
     ticket: Option<Ticket>,
+    receiver: oneshot::Receiver<Called>,
 }
 
 impl Waiting<'_> {
-    /// True when a place had been given already.
-    fn give_up(&mut self) -> bool {
-        self.ticket.take().is_some_and(|ticket| !self.shed.gate.give_up(ticket))
+    /// Waits no more. What has been said by now counts; what is said later reaches nobody, and whoever says it learns that
+    /// and gives the place to the next one. So exactly one of both sides has it.
+    fn end(&mut self) -> Option<Called> {
+        let ticket = self.ticket.take()?;
+        if self.shed.gate.give_up(ticket) {
+            return None;
+        }
+        self.receiver.close();
+        self.receiver.try_recv().ok()
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.give_up() {
+        if matches!(self.end(), Some(Called::Enter)) {
             leave(self.shed, self.worker);
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::attempt::{Answered, Failed, Trip, Why};
 use super::connect::ConnectError;
 use super::h1::{ExchangeError, Reached};
+use super::retry::Tries;
 use super::shed::Place;
 use super::{Failure, balance, breaker, deadline, hedge, rate, retry as retries};
 use crate::context::RequestCx;
@@ -45,12 +46,19 @@ pub enum Ended {
 /// See [`Missed`].
 pub async fn step(
     trip: &Trip<'_>,
-    tried: &mut Tried,
+    tries: &mut Tries,
     place: Option<&Place>,
     body: RequestBody,
     now: Instant,
 ) -> Result<Answered, Missed> {
-    match may_begin(trip, tried, now).await {
+    let tried = &mut tries.tried;
+    let start = may_begin(trip, tried, now).await;
+    if start.is_ok()
+        && let Some(last) = tries.last.take()
+    {
+        last.leave();
+    }
+    match start {
         Ok(start) => hedge::attempt(trip, tried, start, place, body).await.map_err(Missed::failed),
         Err(problem) => Err(Missed::refused(*problem, body)),
     }
@@ -133,11 +141,6 @@ fn cause(why: &Why, reached: Reached) -> Option<Cause> {
 }
 
 impl Ended {
-    /// True when it is an answer whose request can be sent again whole.
-    pub fn has_whole_body(&self) -> bool {
-        matches!(self, Self::Answered(answered) if answered.flight.is_whole_here())
-    }
-
     /// The body once more, if all of it can be sent again.
     pub fn copy_body(&mut self) -> Option<RequestBody> {
         match self {
@@ -181,26 +184,19 @@ impl Ended {
         }
     }
 
-    /// Something better is tried: what this holds is let go of, but for the request's body.
-    pub fn leave(self, cx: &RequestCx, body: &mut Option<RequestBody>) {
-        match self {
-            Self::Refused(_) => {}
-            Self::Failed(failed) => {
-                // Somebody who looks for a failing endpoint finds it, although no client has noticed.
-                if let Why::Connect(error) = &failed.why {
-                    failed.tell_unreachable(cx, error);
-                }
-            }
-            Self::Answered(answered) => {
-                let Answered { head, mut flight } = *answered;
-                *body = flight.copy_body();
-                if body.is_none() {
-                    // The client's body is still arriving, so this exchange ends for its sake.
-                    *body = flight.take_failed();
-                } else {
-                    retries::discard(flight, head.length);
-                }
-            }
+    /// Somebody who looks for a failing endpoint finds it, although no client has noticed.
+    pub fn tell(&self, cx: &RequestCx) {
+        if let Self::Failed(failed) = self
+            && let Why::Connect(error) = &failed.why
+        {
+            failed.tell_unreachable(cx, error);
+        }
+    }
+
+    /// Something better is tried: what this holds is let go of.
+    pub fn leave(self) {
+        if let Self::Answered(answered) = self {
+            retries::discard(answered.flight, answered.head.length);
         }
     }
 }
