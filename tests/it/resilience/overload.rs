@@ -94,8 +94,8 @@ fn goodput_stays_and_what_is_admitted_stays_quick_at_any_overload() {
                 let answers = Answers::default();
                 load(&rig, CAPACITY * times, SECONDS, &answers).await;
                 curve.push((times, of(&answers, SECONDS)));
-                let statuses = answers.borrow();
-                assert!(statuses.iter().all(|(_, _, status)| matches!(status, 200 | 503)), "{limit} {times}");
+                let is_told = |(_, _, status): &(u64, u64, u16)| matches!(status, 200 | 503);
+                assert!(answers.borrow().iter().all(is_told), "{limit} {times}");
                 // It is over as soon as the load is.
                 let after = Answers::default();
                 load(&rig, CAPACITY / 2, 3, &after).await;

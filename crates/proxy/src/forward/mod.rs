@@ -1,7 +1,9 @@
 //! From a request that may pass to the head of an answer.
 //!
-//! In order: an endpoint is chosen ([`pool::LocalUpstream::pick`]), and an attempt made ([`attempt`]): a connection is had
-//! ([`pool`], [`connect`]), the request is sent and its answer awaited ([`exchange`]), within the operation's timeouts. What has begun is
+//! In order: a place is taken among the upstream's requests ([`shed`]), and attempts are made ([`retry`], [`step`]): the breaker
+//! lets one pass, an endpoint is chosen, a connection is had ([`pool`], [`connect`]), the request is sent and its answer
+//! awaited ([`attempt`], [`exchange`]), within the request's time ([`deadline`]). Where all that was in vain, something
+//! else may help ([`fallback`]). What has begun is
 //! finished ([`settle`]): the guard [`exchange::InFlight`] hands an unsafe request that may have arrived to a
 //! task of its own when its client leaves or its time is up, and simply drops any other.
 

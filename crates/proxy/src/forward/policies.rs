@@ -150,7 +150,7 @@ pub struct Respond {
 /// Cells of an upstream's policies.
 #[derive(Clone)]
 pub struct PolicyMetrics {
-    /// Further attempts by [`cause_index`].
+    /// Further attempts, in the order of [`CAUSES`].
     pub retries: [Counter; 8],
     /// Second attempts beside a slow first one.
     pub hedges: Counter,
