@@ -5,7 +5,7 @@
 //! it there. A fixed number of attempts cannot know the difference between one bad connection and a dead upstream. The
 //! share of requests that are attempted again can: so there are both, attempts per request *and* a budget per upstream.
 //!
-//! # One failure ([`decide`])
+//! # One failure ([`decide()`])
 //! The rules in their order; the first that does not hold is the reason given:
 //! 1. The **cause** is one of the configured ones ([`Causes`]). A time-out of the attempt counts as 504, an answer that
 //!    is not HTTP as 502, and a request that provably was not processed (an HTTP/2 stream that was refused, a pooled

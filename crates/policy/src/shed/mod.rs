@@ -18,7 +18,7 @@
 //! (The gradient is that of Netflix' concurrency-limits; the rules for growth and drops are those of TCP.)
 //!
 //! # The queue
-//! - A place that becomes free goes to the highest [`Priority`]. Within one, to the oldest; but once the queue has not
+//! - A place that becomes free goes to the highest [`Priority`](mainstay_core::Priority). Within one, to the oldest; but once the queue has not
 //!   been empty for half of `queue_wait`, to the **newest**: in an overload the oldest are those whose clients are
 //!   about to give up, and serving them in order means that everybody is served too late.
 //! - A full queue lets somebody of a higher priority in by pushing the newest of the lowest priority out.
