@@ -98,3 +98,34 @@ fn the_order_is_as_configured() {
         });
     }
 }
+
+/// Guards against: a request that had been sent, and ended in a way that no further attempt mends, counted as never sent. It
+/// went to another upstream, or its client was told that nothing had happened.
+#[test]
+fn what_ends_without_a_further_attempt_may_have_happened_all_the_same() {
+    let too_large: &'static str =
+        Box::leak(format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(40_000)).into_boxed_str());
+    for act in [Act::Hang, Act::Say(too_large)] {
+        for fallback in ["{ upstream: dr }".to_owned(), format!("{{ {PAUSED} }}")] {
+            let act = act.clone();
+            paused(async move {
+                let (first, other) = (Upstream::new(move |_| act.clone()), Upstream::new(|_| Act::Say(OK)));
+                let text = super::config(
+                    &["127.0.0.1:1"],
+                    &format!(", fallback: [{fallback}]"),
+                    "timeouts: { attempt: 5s, total: 1s, settle: 1s }",
+                );
+                let text =
+                    text.replace("telemetry:", "  dr: { endpoints: [\"http://127.0.0.2:1\"] }\ntelemetry:");
+                let rig = super::rig_of(&text, &[first.clone(), other.clone()]);
+                let answer = ask(&rig, POST).await;
+                assert_eq!((first.requests(), other.requests()), (1, 0), "{answer}");
+                assert!(
+                    answer.contains("\"code\":\"deadline_exceeded\"")
+                        || answer.contains("upstream_too_large"),
+                    "{answer}"
+                );
+            });
+        }
+    }
+}

@@ -97,14 +97,16 @@ pub struct Tries {
 
 /// Waits for the next attempt, and gives the body for it; or there is none.
 async fn again(trip: &Trip<'_>, tries: &mut Tries, missed: Missed) -> Result<RequestBody, Box<InVain>> {
-    let Missed { mut ended, failed, body } = missed;
-    let Some(failed) = failed else {
-        // Refused by a policy, which is not asked a second time.
+    // Refused by a policy, which is not asked a second time.
+    let is_refused = missed.is_refused();
+    let Missed { mut ended, delivered, failed, body } = missed;
+    if is_refused {
         return Err(in_vain(tries, ended, body));
-    };
+    }
     tries.made += 1;
-    tries.delivered |= failed.delivered;
+    tries.delivered |= delivered;
     let body = body.or_else(|| ended.copy_body());
+    let Some(failed) = failed else { return Err(in_vain(tries, ended, body)) };
     let retry = trip.upstream.policies.retry.as_ref();
     let after_ms = match retry.map(|retry| ask(trip, retry, tries.made, &failed, body.is_some())) {
         Some(Verdict::Again { after_ms }) => after_ms,

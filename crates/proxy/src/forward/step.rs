@@ -24,7 +24,9 @@ pub type Tried = u64;
 pub struct Missed {
     /// How it ended.
     pub ended: Ended,
-    /// The failure in the words of the policy; `None`: no attempt was made.
+    /// It may have reached the application.
+    pub delivered: bool,
+    /// The failure in the words of the policy; `None`: no attempt was made, or a further one would not change it.
     pub failed: Option<retry::Failure>,
     /// The request's body, if all of it can be sent again. An answer that is still held keeps it.
     pub body: Option<RequestBody>,
@@ -100,7 +102,7 @@ pub fn is_failure(answered: &Answered) -> bool {
 
 impl Missed {
     fn refused(problem: Problem, body: RequestBody) -> Self {
-        Self { ended: Ended::Refused(problem.into()), failed: None, body: Some(body) }
+        Self { ended: Ended::Refused(problem.into()), delivered: false, failed: None, body: Some(body) }
     }
 
     /// True when no attempt was made.
@@ -112,7 +114,7 @@ impl Missed {
     pub fn answered(answered: Answered) -> Self {
         let now_s = answered.flight.cx().worker.unix().seconds();
         let failed = Some(retries::status_failed(&answered, now_s));
-        Self { ended: Ended::Answered(Box::new(answered)), failed, body: None }
+        Self { ended: Ended::Answered(Box::new(answered)), delivered: true, failed, body: None }
     }
 
     fn failed(mut failed: Failed) -> Self {
@@ -122,7 +124,7 @@ impl Missed {
         let cause = cause(&failed.why, failed.reached).filter(|_| !is_local);
         let delivered = failed.reached != Reached::Nothing;
         let words = cause.map(|cause| retry::Failure { cause, delivered, retry_after_ms: None });
-        Self { ended: Ended::Failed(Box::new(failed)), failed: words, body }
+        Self { ended: Ended::Failed(Box::new(failed)), delivered, failed: words, body }
     }
 }
 
