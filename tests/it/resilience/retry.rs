@@ -239,3 +239,24 @@ fn a_refusal_after_an_attempt_does_not_say_that_nothing_was_sent() {
         assert_eq!(upstream.requests(), 20, "the breaker opened between two attempts of one request");
     });
 }
+
+/// The first attempt settles while the second is made: the client is there all the time, and its record says so.
+#[test]
+fn an_attempt_that_settles_beside_a_further_one_is_no_client_that_left() {
+    for (honours, status) in [(true, 200), (false, 504)] {
+        paused(async move {
+            let upstream = fails(1, Act::Hang);
+            let keys = format!(", retries: {{ honours_idempotency_key: {honours} }}");
+            let rig = alone(&upstream, &keys, "timeouts: { attempt: 1s, settle: 2s }");
+            let keyed =
+                POST.replace("Host: a\r\n", "Host: a\r\nIdempotency-Key: k\r\nX-Request-Id: settles-7\r\n");
+            let answer = ask(&rig, &keyed).await;
+            assert_eq!(super::status(&answer), status, "{answer}");
+            // The record is written when the settling has ended, too.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let record = rig.recent.find("settles-7").expect("a record");
+            assert!(record.contains(&format!("\"status\":{status},")), "{record}");
+            assert!(!record.contains("\"aborted\""), "{record}");
+        });
+    }
+}

@@ -211,11 +211,9 @@ impl InFlight {
         self.judge_failed(is_blamed(&why, trip.times.is_clients()));
         let endpoint = Rc::clone(self.endpoint());
         self.cx().facts.bytes_in.set(self.body_received());
-        let body = if matches!(why, Why::TimedOut(_)) && self.must_settle() {
-            self.copy_body()
-        } else {
-            self.take_failed()
-        };
+        let copy = if matches!(why, Why::TimedOut(_)) { self.copy_body() } else { None };
+        let settles = matches!(why, Why::TimedOut(_)) && self.settle_beside();
+        let body = if settles { copy } else { self.take_failed() };
         Failed { why, reached, body, endpoint }
     }
 }

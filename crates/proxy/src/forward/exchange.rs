@@ -15,6 +15,7 @@ use super::h1::{self, ExchangeError, H1Connection, H1Exchange, Reached};
 use super::h2::{H2Exchange, H2Stream};
 use super::judge::Judge;
 use super::pool::LocalEndpoint;
+use super::settle::Left;
 use super::shed::Place;
 use super::step::Start;
 use super::{headers, settle};
@@ -141,6 +142,8 @@ pub struct InFlight {
     settling: bool,
     /// It has a connection to itself, counted as in use.
     in_use: bool,
+    /// A task of its own finishes it, and has its counts.
+    handed_over: bool,
     /// The endpoint is told how it went, once.
     judge: Judge,
     /// Its place among the upstream's requests.
@@ -162,6 +165,7 @@ impl InFlight {
             received: 0,
             settling: false,
             in_use: false,
+            handed_over: false,
             judge: Judge { upstream: trip.index, index: start.index, watch: Some(start.watch) },
             place,
         }
@@ -339,7 +343,7 @@ impl InFlight {
     }
 
     /// Invariant 6: an unsafe request that may have arrived is not cut off.
-    pub fn must_settle(&self) -> bool {
+    fn must_settle(&self) -> bool {
         let Some(exchange) = &self.exchange else { return false };
         !self.settling
             && !self.cx.is_safe()
@@ -348,25 +352,41 @@ impl InFlight {
     }
 }
 
+impl InFlight {
+    /// Hands what must be finished to a task of its own, with its counts. False: there is nothing to finish.
+    fn settle(&mut self, who: Left) -> bool {
+        if !self.must_settle() {
+            return false;
+        }
+        let Some(exchange) = self.exchange.take() else { return false };
+        let flight = Self {
+            exchange: Some(exchange),
+            cx: Rc::clone(&self.cx),
+            endpoint: Rc::clone(&self.endpoint),
+            settle_within: self.settle_within,
+            began: self.began,
+            received: self.received,
+            settling: true,
+            in_use: self.in_use,
+            handed_over: false,
+            judge: Judge { watch: None, ..self.judge },
+            place: self.place.take(),
+        };
+        // The counts go with it: the request is still under way.
+        self.handed_over = true;
+        settle::detach(flight, self.settle_within, who);
+        true
+    }
+
+    /// The time for this attempt is up, and its client is still there: for another attempt, or for an answer of ours.
+    pub fn settle_beside(&mut self) -> bool {
+        self.settle(Left::Attempt)
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.must_settle()
-            && let Some(exchange) = self.exchange.take()
-        {
-            let flight = Self {
-                exchange: Some(exchange),
-                cx: Rc::clone(&self.cx),
-                endpoint: Rc::clone(&self.endpoint),
-                settle_within: self.settle_within,
-                began: self.began,
-                received: self.received,
-                settling: true,
-                in_use: self.in_use,
-                judge: Judge { watch: None, ..self.judge },
-                place: self.place.take(),
-            };
-            settle::detach(flight, self.settle_within);
-            // The count goes with it: the request is still under way.
+        if self.handed_over || self.settle(Left::Client) {
             return;
         }
         if self.exchange.take().is_some() {

@@ -16,15 +16,26 @@ use super::exchange::InFlight;
 use super::h1::ExchangeError;
 use crate::worker::Worker;
 
+/// Who has let go of a request that is finished without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Its client, or the end of its client's part.
+    Client,
+    /// The attempt alone. The client waits for another one, or is told that time was up.
+    Attempt,
+}
+
 /// Starts the task. What it waits for is discarded, but for the status.
-pub fn detach(flight: InFlight, within: Duration) {
+pub fn detach(flight: InFlight, within: Duration, who: Left) {
     let cx = Rc::clone(flight.cx());
     let worker = Rc::clone(&cx.worker);
     let counted = Counted::new(&worker);
-    if cx.facts.status.get() == 0 {
-        cx.aborted("client");
+    if who == Left::Client {
+        if cx.facts.status.get() == 0 {
+            cx.aborted("client");
+        }
+        cx.client_done();
     }
-    cx.client_done();
     worker.spawn(async move {
         let _counted = counted;
         let left_at = Instant::now();
