@@ -103,3 +103,38 @@ fn rate_max_makes_attempts_wait_and_then_sheds_them() {
         assert_eq!(rig.metric("mainstay_shed_total{reason=\"rate_max\",upstream=\"up\"}"), Some(7.0));
     });
 }
+
+/// Waiting for a place is no fault of the service: neither the time for an attempt nor what is learnt of it begins before.
+#[test]
+fn time_in_the_queue_is_not_time_at_the_service() {
+    paused(async {
+        let upstream = Upstream::new(|_| Act::Later(300, OK));
+        let keys = format!("{ONCE}, concurrency: {{ limit: 1, queue: 8, queue_wait: 10s }}");
+        let rig = Rc::new(alone(&upstream, &keys, "timeouts: { attempt: 400ms, total: 60s }"));
+        let all: Vec<_> = (0..4).map(|_| asked(&rig, GET)).collect();
+        for one in all {
+            assert_eq!(one.await.unwrap(), 200);
+        }
+        let latency = rig.shared.snapshot.load().upstreams[0].shared.endpoints[0].state.ewma_us().unwrap();
+        assert!((290_000..310_000).contains(&latency), "{latency}");
+    });
+}
+
+/// Whose time is up in the very moment of a place is told so, and has no effect.
+#[test]
+fn who_gets_a_place_too_late_is_not_sent() {
+    paused(async {
+        let upstream = Upstream::new(|_| Act::Later(500, OK));
+        let keys = format!("{ONCE}, concurrency: {{ limit: 1, queue: 8, queue_wait: 10s }}");
+        let rig = Rc::new(alone(&upstream, &keys, ""));
+        let first = asked(&rig, GET);
+        settled().await;
+        let hurried = GET.replace("Host: a\r\n", "Host: a\r\nX-Request-Timeout-Ms: 499\r\n");
+        let late: Vec<_> = (0..4).map(|_| asked(&rig, &hurried)).collect();
+        assert_eq!(first.await.unwrap(), 200);
+        for one in late {
+            assert!(matches!(one.await.unwrap(), 503 | 504));
+        }
+        assert_eq!(upstream.requests(), 1);
+    });
+}

@@ -73,6 +73,19 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
+const OVER: &str = "The request's time was up before it could be sent. Nothing was sent.";
+
+/// What nobody waits for any more must not have an effect.
+///
+/// # Errors
+/// `deadline_exceeded`.
+pub fn is_not_over(trip: &Trip<'_>, now: Instant) -> Result<(), Box<Problem>> {
+    if trip.times.total().is_some_and(|until| until <= now) {
+        return Err(Box::new(Problem::new(ProblemCode::DeadlineExceeded, OVER)));
+    }
+    Ok(())
+}
+
 /// Refuses an attempt that would most likely be wasted: less time is left than the endpoint usually takes.
 ///
 /// # Errors

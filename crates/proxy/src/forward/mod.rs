@@ -79,10 +79,6 @@ pub async fn forward(
     let now = Instant::now();
     let times = Times::new(cx, plan, request.wanted_within);
     request.deadline = times.total();
-    if times.total().is_some_and(|until| until <= now) {
-        // What nobody waits for any more must not have an effect.
-        return Err(Problem::new(ProblemCode::DeadlineExceeded, DEADLINE_BEFORE).into());
-    }
     let upstream = &cx.snapshot.plan.upstreams[plan.upstream];
     let canonical_path = path;
     let path = path.get(plan.strip_prefix_bytes..).filter(|p| p.starts_with('/')).unwrap_or("/");
@@ -105,8 +101,6 @@ impl Ended {
         }
     }
 }
-
-const DEADLINE_BEFORE: &str = "The request's time was up before it could be sent. Nothing was sent.";
 
 impl Failed {
     /// What the client is told, with the reason in the trail.

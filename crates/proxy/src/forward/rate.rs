@@ -6,12 +6,13 @@ use mainstay_core::{Problem, ProblemCode, Stage};
 use tokio::time::{Instant, sleep_until};
 
 use super::attempt::Trip;
+use super::deadline;
 use super::policies::RateLive;
 
 /// Waits until the attempt may leave.
 ///
 /// # Errors
-/// `queue_full`: its turn would come too late.
+/// `queue_full`: its turn would come too late; `deadline_exceeded`: it came too late.
 pub async fn wait(trip: &Trip<'_>, limit: &RateLive, now: Instant) -> Result<Instant, Box<Problem>> {
     let left = trip.times.total().map(|until| until.saturating_duration_since(now));
     let wait_max = left.map_or(limit.wait_max, |left| left.min(limit.wait_max));
@@ -22,7 +23,9 @@ pub async fn wait(trip: &Trip<'_>, limit: &RateLive, now: Instant) -> Result<Ins
             let until = now + Duration::from_micros(wait_us);
             trip.cx.trail(Stage::Queue, format!("waited {} ms for rate_max", wait_us / 1000));
             sleep_until(until).await;
-            Ok(Instant::now())
+            let now = Instant::now();
+            deadline::is_not_over(trip, now)?;
+            Ok(now)
         }
         None => {
             trip.cx.trail(Stage::Queue, "rate_max reached");

@@ -52,7 +52,11 @@ pub async fn attempts(
     let place = match &policies.shed {
         None => None,
         Some(shed) => match shed::enter(trip, shed, now).await {
-            Ok(place) => Some(place),
+            // What was waited for the place is no time at the service.
+            Ok((place, entered)) => {
+                now = entered;
+                Some(place)
+            }
             Err(problem) => return Err(Box::new(InVain::before(problem.into(), body))),
         },
     };

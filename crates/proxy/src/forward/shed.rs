@@ -67,15 +67,16 @@ fn call(shed: &ShedLive, worker: &Worker, mut next: Option<Waiter>) {
     }
 }
 
-/// Takes a place, or waits for one.
+/// Takes a place, or waits for one. Gives the time besides, which has gone on if it waited.
 ///
 /// # Errors
-/// `queue_full`, `queue_timeout` or `overloaded`.
-pub async fn enter(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Place, Problem> {
+/// `queue_full` or `queue_timeout`.
+pub async fn enter(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<(Place, Instant), Problem> {
     if shed.gate.enter(trip.plan.priority, trip.cx.worker.mono_at(now)) {
-        return Ok(Place::new(shed, &trip.cx.worker));
+        return Ok((Place::new(shed, &trip.cx.worker), now));
     }
-    Box::pin(wait(trip, shed, now)).await
+    let place = Box::pin(wait(trip, shed, now)).await?;
+    Ok((place, Instant::now()))
 }
 
 async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Place, Problem> {

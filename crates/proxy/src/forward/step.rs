@@ -1,6 +1,6 @@
 //! One step of an upstream's attempts: whether one may be made now, where, and how it ended.
 //!
-//! In order: the circuit breaker lets it pass, an endpoint is chosen, the time left is compared with what that endpoint
+//! In order: the request's time is not over, the circuit breaker lets it pass, an endpoint is chosen, the time left is compared with what that endpoint
 //! usually takes, the rate of the upstream allows it; then the attempt is made ([`super::attempt`]), and raced by a second one where the upstream
 //! is hedged ([`super::hedge`]). A refusal costs no attempt and gives back what was taken before it.
 
@@ -82,6 +82,7 @@ pub struct Start {
 /// What the client is told.
 pub async fn may_begin(trip: &Trip<'_>, tried: &mut Tried, now: Instant) -> Result<Start, Box<Problem>> {
     let mono = trip.cx.worker.mono_at(now);
+    deadline::is_not_over(trip, now)?;
     let watch = breaker::admit(trip, mono)?;
     let index = balance::pick(trip, *tried, mono)?;
     deadline::gate(trip, index, now)?;
