@@ -1,13 +1,16 @@
 //! The circuit breaker as clients and the upstream see it.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mainstay_core::clock::Clock;
 use tokio::time::sleep;
 
 use super::{Act, GET, OK, Upstream, alone, ask, status};
 use crate::paused::paused;
+use crate::setup::{Config, Setup, any_port, exchange};
 
 const FAILED: &str = "HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n";
 const ALONE: &str = ", retries: off, eject: off";
@@ -152,3 +155,27 @@ fn off_is_off() {
         }
     });
 }
+
+/// A connection that does not come about within the request's own time is the service's failure, too.
+#[tokio::test]
+async fn connections_that_never_stand_open_it() {
+    // TLS is begun and never answered.
+    let silent = TcpListener::bind(any_port()).unwrap();
+    let config = Config {
+        upstream: ", retries: off, eject: off, tls: off, protocol: http1",
+        operation: "timeouts: { connect: 5s, total: 200ms }",
+        ..Config::default()
+    };
+    let text =
+        config.text(silent.local_addr().unwrap()).replace("http://", "https://").replace(", tls: off", "");
+    let setup = Setup::start_text(&text, Clock::System).await;
+    let asked: Vec<_> = (0..20).map(|_| exchange(setup.address(), GET_CLOSE.as_bytes().to_vec())).collect();
+    for answer in futures_util::future::join_all(asked).await {
+        assert!(answer.contains("\"deadline_exceeded\""), "{answer}");
+    }
+    assert_eq!(setup.metric("mainstay_breaker_state"), 2.0);
+    assert!(setup.get("/v1/x").await.contains("\"circuit_open\""));
+    setup.engine.stop().await;
+}
+
+const GET_CLOSE: &str = "GET /v1/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

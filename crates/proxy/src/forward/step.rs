@@ -207,12 +207,10 @@ impl Ended {
 /// True when the endpoint is to blame for how an attempt ended, false when it is not known whether it is.
 pub fn is_blamed(why: &Why, is_clients_time: bool) -> bool {
     match why {
-        Why::Connect(ConnectError::Handshake) => true,
-        Why::Connect(error) => error.is_of_upstream(),
-        Why::Exchange(ExchangeError::Body(_)) => false,
-        Why::Exchange(_) => true,
         Why::TimedOut(ProblemCode::UpstreamTimeout) => true,
         // A client that gives a request a millisecond proves nothing about the service.
-        Why::TimedOut(_) => !is_clients_time,
+        Why::TimedOut(_) | Why::Connect(ConnectError::DeadlineExceeded) => !is_clients_time,
+        Why::Connect(error) => error.is_of_upstream(),
+        Why::Exchange(error) => !matches!(error, ExchangeError::Body(_)),
     }
 }
