@@ -45,3 +45,34 @@ fn the_first_answer_counts_and_the_other_attempt_is_let_go_of() {
         assert!(rig.metric("mainstay_hedges_total{result=\"won\"").unwrap() >= 3.0);
     });
 }
+
+/// The second attempt may have to wait for its turn; the first one's answer does not wait with it.
+#[test]
+fn an_answer_does_not_wait_for_the_leave_of_a_second_attempt() {
+    paused(async {
+        let upstream = Upstream::new(|_| Act::Later(150, OK));
+        let keys = ", rate_max: 5/s, hedge: { after: 100ms, max_ratio: 1.0 }, breaker: off";
+        let rig = super::alone(&upstream, keys, "");
+        let began = Instant::now();
+        assert_eq!(status(&ask(&rig, GET).await), 200);
+        assert!(began.elapsed() <= Duration::from_millis(155), "{:?}", began.elapsed());
+        assert_eq!(upstream.requests(), 1);
+    });
+}
+
+/// An attempt that is let go of took at least as long as it did: an endpoint that always loses is chosen less.
+#[test]
+fn an_endpoint_that_always_loses_is_found_out() {
+    paused(async {
+        let upstreams = [Upstream::new(|_| Act::Hang), Upstream::new(|_| Act::Later(10, OK))];
+        let keys = ", hedge: { after: 100ms, max_ratio: 1.0 }, retries: { budget: { floor: 100/s } }, \
+                    breaker: off, eject: off";
+        let rig = rig(&upstreams, keys, "");
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(status(&ask(&rig, GET).await), 200);
+        }
+        let lost = upstreams[0].requests();
+        assert!((1..=6).contains(&lost), "{lost} of 60");
+    });
+}

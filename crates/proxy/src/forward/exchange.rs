@@ -393,6 +393,7 @@ impl Drop for InFlight {
             if self.settling {
                 self.cx.trail(Stage::Settle, "cut off; the outcome is unknown");
             }
+            self.judge.let_go(&self.cx, self.began);
             self.observe(|m| m.cancelled);
         }
         if self.in_use {

@@ -52,17 +52,16 @@ async fn raced(
     after_us: u64,
 ) -> Result<Answered, Failed> {
     let mut first = pin!(attempt::attempt(trip, start, place, RequestBody::empty()));
-    {
-        let mut timer = pin!(sleep(Duration::from_micros(after_us)));
-        let early = poll_fn(|task| match first.as_mut().poll(task) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending => timer.as_mut().poll(task).map(|()| None),
-        });
-        if let Some(done) = early.await {
-            return done;
-        }
-    }
-    let Some(start) = second(trip, tried, hedge).await else { return first.await };
+    let leave = async {
+        sleep(Duration::from_micros(after_us)).await;
+        second(trip, tried, hedge).await
+    };
+    // The leave may have to wait for its turn, and the first answer does not wait with it.
+    let start = match first_of(first.as_mut(), pin!(leave)).await {
+        Ok(done) => return done,
+        Err(Some(start)) => start,
+        Err(None) => return first.await,
+    };
     let cells = &trip.cx.worker.cells;
     cells.inc(trip.upstream.policies.metrics.hedges);
     trip.cx.trail(Stage::Hedge, format!("no answer after {} ms; asked a second time", after_us / 1000));
@@ -77,6 +76,18 @@ async fn raced(
         trip.cx.trail(Stage::Hedge, "the second one answered first");
     }
     done
+}
+
+/// The attempt's end, or if that comes first (`Err`) what `other` comes to.
+async fn first_of<T>(
+    mut attempt: Pin<&mut impl Future<Output = Done>>,
+    mut other: Pin<&mut impl Future<Output = T>>,
+) -> Result<Done, T> {
+    poll_fn(move |task| match attempt.as_mut().poll(task) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => other.as_mut().poll(task).map(Err),
+    })
+    .await
 }
 
 /// The leave for a second attempt, of everyone who has to give it.

@@ -31,6 +31,20 @@ impl Judge {
         }
     }
 
+    /// Nobody waits for it any more. It would have taken at least as long as it has, which counts where that is more than
+    /// was thought.
+    pub fn let_go(&self, cx: &RequestCx, began: Instant) {
+        if self.watch.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let took_us = now.saturating_duration_since(began).as_micros() as u64;
+        let endpoint = &cx.snapshot.plan.upstreams[self.upstream].shared.endpoints[self.index];
+        if endpoint.state.ewma_us().is_none_or(|known| took_us > known) {
+            endpoint.state.observe(took_us, cx.worker.mono_at(now));
+        }
+    }
+
     fn succeeded(&self, cx: &RequestCx, took_us: u64, now: MonoMs) {
         let plan = &cx.snapshot.plan.upstreams[self.upstream];
         let endpoint = &plan.shared.endpoints[self.index];
