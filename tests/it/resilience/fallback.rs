@@ -41,6 +41,9 @@ fn what_was_not_delivered_goes_to_another_upstream_whole() {
         assert!(status(&answer) == 200 && answer.contains("error=connection_refused"), "{answer}");
         assert!(other.seen()[0].ends_with("\r\n\r\nhi"), "{:?}", other.seen());
         assert_eq!(rig.metric("mainstay_degraded_total{by=\"upstream\",upstream=\"dr\"}"), Some(1.0));
+        // Nobody has noticed, but whoever looks for it finds it.
+        let events = "mainstay_events_total{event=\"upstream_unreachable\"}";
+        assert_eq!(rig.metric(events), Some(1.0));
     });
 }
 

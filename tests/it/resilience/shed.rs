@@ -138,3 +138,28 @@ fn who_gets_a_place_too_late_is_not_sent() {
         assert_eq!(upstream.requests(), 1);
     });
 }
+
+/// A connection that is refused says nothing about how much the service can do at once.
+#[test]
+fn failures_that_are_no_overload_do_not_shrink_the_limit() {
+    paused(async {
+        let upstream = Upstream::new(|_| Act::Break(""));
+        let keys = format!("{ONCE}, concurrency: {{ limit: adaptive, max: 100, queue: 8, queue_wait: 1s }}");
+        let rig = alone(&upstream, &keys, "timeouts: { attempt: 100ms }");
+        let limit = || rig.shared.snapshot.load().upstreams[0].policies.shed.as_ref().unwrap().gate.limit();
+        let first = limit();
+        for _ in 0..50 {
+            assert_eq!(status(&ask(&rig, GET).await), 502);
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(limit(), first);
+
+        let upstream = Upstream::new(|_| Act::Hang);
+        let rig = alone(&upstream, &keys, "timeouts: { attempt: 100ms }");
+        let limit = || rig.shared.snapshot.load().upstreams[0].policies.shed.as_ref().unwrap().gate.limit();
+        for _ in 0..20 {
+            assert_eq!(status(&ask(&rig, GET).await), 504);
+        }
+        assert!(limit() < first, "{}", limit());
+    });
+}

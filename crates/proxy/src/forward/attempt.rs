@@ -195,11 +195,17 @@ impl InFlight {
         Answered { head, flight: self }
     }
 
+    fn judge(&mut self, trip: &Trip<'_>, why: &Why) {
+        if is_blamed(why, trip.times.is_clients()) {
+            self.judge_failed(matches!(why, Why::TimedOut(_)));
+        }
+    }
+
     /// The attempt ended before there was anything to send over.
     fn fail_unsent(mut self, trip: &Trip<'_>, why: Why, mut body: RequestBody) -> Failed {
         let endpoint = Rc::clone(self.endpoint());
         self.observe(|m| m.failed);
-        self.judge_failed(is_blamed(&why, trip.times.is_clients()));
+        self.judge(trip, &why);
         body.rewind();
         Failed { why, reached: Reached::Nothing, body: Some(body), endpoint }
     }
@@ -208,7 +214,7 @@ impl InFlight {
     fn fail(mut self, trip: &Trip<'_>, why: Why) -> Failed {
         let is_refused = matches!(why, Why::Exchange(ExchangeError::Refused));
         let reached = if is_refused { Reached::Nothing } else { self.reached() };
-        self.judge_failed(is_blamed(&why, trip.times.is_clients()));
+        self.judge(trip, &why);
         let endpoint = Rc::clone(self.endpoint());
         self.cx().facts.bytes_in.set(self.body_received());
         let copy = if matches!(why, Why::TimedOut(_)) { self.copy_body() } else { None };

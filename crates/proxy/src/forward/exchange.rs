@@ -184,15 +184,14 @@ impl InFlight {
         }
     }
 
-    /// No answer came; whether the endpoint is to blame.
-    pub fn judge_failed(&mut self, is_blamed: bool) {
-        if is_blamed {
-            let now = Instant::now();
-            let took_us = now.saturating_duration_since(self.began).as_micros() as u64;
-            self.judge.told(&self.cx, true, took_us, now);
-            if let Some(place) = &self.place {
-                place.sample(took_us, true);
-            }
+    /// No answer came, and the endpoint is to blame. That time was up may come from too much at once; that a connection broke
+    /// says nothing about how much there may be.
+    pub fn judge_failed(&mut self, timed_out: bool) {
+        let now = Instant::now();
+        let took_us = now.saturating_duration_since(self.began).as_micros() as u64;
+        self.judge.told(&self.cx, true, took_us, now);
+        if let (true, Some(place)) = (timed_out, &self.place) {
+            place.sample(took_us, true);
         }
     }
 

@@ -27,6 +27,7 @@ pub async fn fallback(trip: &Trip<'_>, mut in_vain: Box<InVain>) -> Result<Respo
             Fallback::Respond(respond) => fixed(trip, respond, &in_vain),
         };
         if let Some(mut response) = helped {
+            in_vain.ended.tell(trip.cx);
             say_degraded(&in_vain, &mut response);
             return Ok(response);
         }
