@@ -90,3 +90,69 @@ fn weights_and_hashes_decide() {
         assert!(both.iter().all(|one| one.requests() > 5), "other accounts are spread");
     });
 }
+
+/// One of three is there for a second and gone for the next: refused, reset or busy, no client notices.
+#[test]
+fn an_endpoint_that_comes_and_goes_is_not_noticed() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    const RESET: Act = Act::Break("");
+    for (request, gone) in [(GET, Some(Act::Say(BUSY))), (GET, Some(RESET)), (GET, None), (super::POST, None)]
+    {
+        paused(async move {
+            let is_gone = Arc::new(AtomicBool::new(false));
+            let (seen, act) = (Arc::clone(&is_gone), gone.clone());
+            let flaps = Upstream::new(move |_| match &act {
+                Some(act) if seen.load(Ordering::SeqCst) => act.clone(),
+                _ => Act::Later(5, OK),
+            });
+            let fine = || Upstream::new(|_| Act::Later(5, OK));
+            let rig = rig(&[flaps.clone(), fine(), fine()], "", "");
+            // A second's worth of the floor is saved up, as in any engine that has run for a second.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            for n in 0..1000 {
+                if n % 50 == 0 {
+                    let now_gone = !is_gone.load(Ordering::SeqCst);
+                    is_gone.store(now_gone, Ordering::SeqCst);
+                    flaps.refuse(now_gone && gone.is_none());
+                }
+                let answer = ask(&rig, request).await;
+                assert_eq!(status(&answer), 200, "{n} {answer}");
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+            assert!(flaps.requests() > 20, "{}", flaps.requests());
+        });
+    }
+}
+
+/// An answer that comes byte by byte is passed on as it comes, and one that stops is cut off.
+#[test]
+fn an_answer_that_drips_is_passed_on_and_one_that_stops_ends() {
+    use mainstay::Output;
+    use mainstay_core::clock::Clock;
+    use mainstay_testkit::memory::Scripted;
+    use std::time::Duration;
+
+    paused(async {
+        let (mut upstream, dial) = Scripted::new();
+        let text = super::config(&["127.0.0.1:1"], "", "timeouts: { attempt: 5s, total: 10s, idle: 3s }");
+        let rig = mainstay_testkit::rig::Rig::start(&text, Clock::System, Output::None, &dial);
+        let mut client = rig.connect();
+        client.send(GET).await;
+        let mut service = upstream.accept().await;
+        service.read_until("\r\n\r\n").await;
+        service.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        client.read_until("\r\n\r\n").await;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            service.send("1\r\nx\r\n").await;
+            client.read_until("1\r\nx\r\n").await;
+        }
+        // It stops: nothing is sent again, for its head was passed on.
+        assert_eq!(client.read_to_end().await, "");
+        assert!(upstream.is_idle());
+        assert_eq!(rig.metric("mainstay_upstream_in_flight"), Some(0.0));
+    });
+}

@@ -16,7 +16,7 @@ impl Pool {
         if endpoint.health(now) != Health::Healthy {
             return None;
         }
-        let failures = endpoint.count_failure();
+        let failures = endpoint.count_failure(now);
         let plan = self.plan.eject.as_ref()?;
         // Where the pool allows no ejection, it is asked again only after as many failures.
         if !failures.is_multiple_of(plan.consecutive_failures.max(1)) {

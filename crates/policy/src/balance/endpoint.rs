@@ -55,6 +55,8 @@ struct Verdict {
     since_ms: AtomicU64,
     /// Failures in a row.
     failures: AtomicU32,
+    /// When the last of them was.
+    failed_ms: AtomicU64,
     history: Mutex<History>,
 }
 
@@ -78,6 +80,8 @@ const UNHEALTHY: u64 = 1 << 63;
 
 /// From here on, further failures make an endpoint no less attractive.
 const FAILURES_WEIGHED_MAX: u32 = 10;
+/// After so long without another one, a failure is forgiven where the load is compared.
+const FAILURE_FADES_MS: u64 = 1_000;
 
 /// The share that a slow start begins with.
 const SLOW_START_FIRST: f64 = 0.1;
@@ -233,10 +237,17 @@ impl EndpointState {
         self.verdict.failures.load(Ordering::Relaxed)
     }
 
-    /// By how much failures in a row make it look busier.
+    /// By how much failures in a row make it look busier. Half as much with every second that goes by: whoever is never asked
+    /// cannot show that it works again.
     #[inline]
-    pub(super) fn failure_factor(&self) -> f64 {
-        f64::from(1_u32 << self.failures().min(FAILURES_WEIGHED_MAX))
+    pub(super) fn failure_factor(&self, now: MonoMs) -> f64 {
+        let failures = self.failures().min(FAILURES_WEIGHED_MAX);
+        if failures == 0 {
+            return 1.0;
+        }
+        let age_ms = now.0.saturating_sub(self.verdict.failed_ms.load(Ordering::Relaxed));
+        let faded = u32::try_from(age_ms / FAILURE_FADES_MS).unwrap_or(u32::MAX);
+        f64::from(1_u32 << failures.saturating_sub(faded))
     }
 
     /// From a tenth to 1: how much of its usual share it gets.
@@ -254,7 +265,8 @@ impl EndpointState {
     }
 
     /// Counts a failure, and says how many there were in a row.
-    pub(super) fn count_failure(&self) -> u32 {
+    pub(super) fn count_failure(&self, now: MonoMs) -> u32 {
+        self.verdict.failed_ms.store(now.0, Ordering::Relaxed);
         self.verdict.failures.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 

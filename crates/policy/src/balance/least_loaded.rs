@@ -27,7 +27,8 @@ impl Eligible<'_> {
         let endpoint = &self.pool.endpoints[index];
         let latency_us = endpoint.latency_us(self.now).unwrap_or_else(|| self.lowest_latency_us());
         // Below a microsecond, what decayed is no measurement, and what is in flight must still count.
-        let busy = latency_us.max(1.0) * (f64::from(endpoint.in_flight()) + 1.0) * endpoint.failure_factor();
+        let busy =
+            latency_us.max(1.0) * (f64::from(endpoint.in_flight()) + 1.0) * endpoint.failure_factor(self.now);
         busy / (f64::from(endpoint.weight()) * self.slow_start_factor(index))
     }
 

@@ -29,8 +29,9 @@
 //!   `peak EWMA x (in flight + 1) / (weight x slow-start factor)`. The peak EWMA jumps to a slower answer at once and
 //!   decays towards faster ones with a time constant of 10 s, also while nothing is measured: an endpoint that was
 //!   slow once is tried again. Who has no measurement yet counts like the fastest one known: it gets traffic, but
-//!   what is in flight to it holds the rest back. Each failure in a row doubles the load (up to 1,024 times): what fails at
-//!   once looks idle, and would else draw the traffic of all until it is ejected.
+//!   what is in flight to it holds the rest back. Each failure in a row doubles the load (up to 1,024 times), and each second after
+//!   the last one takes a doubling back: what fails at once looks idle, and would else draw the traffic of all until it is ejected; and
+//!   what is never asked could not show that it works again.
 //! - **Round robin**: smooth weighted turns. The turn of one that is not eligible is taken by nobody; the next turn
 //!   comes up instead, so that its share goes to all others and not to its neighbour.
 //! - **Hash**: weighted rendezvous. Each endpoint draws a number from its identity and the request's hash, and the best

@@ -246,3 +246,17 @@ fn a_request_without_a_hash_goes_anywhere() {
     assert_near(&counts, &[0.25; 4], 0.015);
     assert_eq!(pool.endpoints()[0].returned(START), None::<Change>);
 }
+
+/// Guards against: after one failure the other of two looked better for ever, so that nobody asked again.
+#[test]
+fn failures_fade_so_that_somebody_asks_again() {
+    let pool = pool_of(PoolPlan { eject: None, ..plan(Balance::LeastLoaded) }, &[1, 1]);
+    for endpoint in pool.endpoints() {
+        endpoint.observe(1_000, START);
+    }
+    for _ in 0..3 {
+        pool.failed(0, START, 0.0);
+    }
+    assert_eq!(counts(&pool, after(2_999), 100)[0], 0);
+    assert!(counts(&pool, after(3_000), 100)[0] > 20);
+}
