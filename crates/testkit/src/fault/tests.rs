@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::{Arrival, Cut, FaultProxy, Faults, Switch, Way, around};
+use crate::GUARD;
 use crate::memory::{Peer, Scripted};
 
 /// A proxy in front of an upstream that is the test itself.
@@ -20,23 +21,27 @@ async fn proxy() -> (FaultProxy, TcpListener) {
 /// A client, and its connection as the upstream sees it.
 async fn pair(proxy: &FaultProxy, upstream: &TcpListener) -> (TcpStream, TcpStream) {
     let client = connect(proxy.address).await.unwrap();
-    (client, upstream.accept().await.unwrap().0)
+    (client, in_time(upstream.accept()).await.unwrap().0)
 }
 
 async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
 
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    timeout(GUARD, what).await.expect("it comes")
+}
+
 /// All that comes, and how it ends.
 async fn read(stream: &mut TcpStream) -> (String, Result<(), ErrorKind>) {
     let mut seen = Vec::new();
-    let end = stream.read_to_end(&mut seen).await;
+    let end = in_time(stream.read_to_end(&mut seen)).await;
     (String::from_utf8(seen).unwrap(), end.map(drop).map_err(|error| error.kind()))
 }
 
 async fn read_exactly(stream: &mut TcpStream, length: usize) -> String {
     let mut seen = vec![0; length];
-    stream.read_exact(&mut seen).await.unwrap();
+    in_time(stream.read_exact(&mut seen)).await.unwrap();
     String::from_utf8(seen).unwrap()
 }
 
@@ -345,6 +350,29 @@ async fn what_is_stalled_is_bounded_and_then_the_sender_waits() {
     let mut received = vec![0; BYTES];
     tokio::join!(sending, service.read_exactly(&mut received));
     assert!(received.iter().all(|byte| *byte == b'x'));
+}
+
+/// In memory, who writes to somebody who is gone hears of it at once: so it shows whether anybody takes what still comes.
+#[tokio::test(start_paused = true)]
+async fn after_an_orderly_close_the_rest_is_still_taken() {
+    let (switch, mut client, mut service) = in_memory().await;
+    switch.set(Faults::cut_answer(2, Cut::Close));
+    service.send("answer").await;
+    assert_eq!(client.read_to_end().await, "an");
+    assert_eq!(service.read_to_end().await, "");
+    client.send("late").await;
+    service.send("late").await;
+    drop((client, service));
+    switch.until(|counts| counts.open == 0).await;
+
+    let (_upstream, dial) = Scripted::new();
+    let (dial, switch) = around(&dial);
+    switch.set(Faults { arrival: Arrival::Close, ..Faults::default() });
+    let mut client = dial().unwrap();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    client.write_all(b"late").await.unwrap();
+    drop(client);
+    switch.until(|counts| counts.accepted == 1 && counts.open == 0).await;
 }
 
 #[tokio::test(start_paused = true)]

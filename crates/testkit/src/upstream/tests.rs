@@ -9,9 +9,10 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Gate, Reply, Upstream};
+use crate::GUARD;
 use crate::memory::Peer;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -29,13 +30,13 @@ async fn exchange(upstream: &Upstream, request: &str) -> (String, Option<ErrorKi
 
 async fn rest(client: &mut TcpStream) -> (String, Option<ErrorKind>) {
     let mut seen = Vec::new();
-    let end = client.read_to_end(&mut seen).await;
+    let end = timeout(GUARD, client.read_to_end(&mut seen)).await.expect("an end");
     (String::from_utf8(seen).unwrap(), end.err().map(|error| error.kind()))
 }
 
 async fn read(client: &mut TcpStream, wanted: &str) {
     let mut seen = vec![0; wanted.len()];
-    client.read_exact(&mut seen).await.unwrap();
+    timeout(GUARD, client.read_exact(&mut seen)).await.expect("an answer").unwrap();
     assert_eq!(String::from_utf8(seen).unwrap(), wanted);
 }
 
@@ -225,7 +226,7 @@ async fn send(client: &mut SendRequest<Bytes>, path: &str, body: &'static str) -
 /// Status and body, or the code of the error.
 async fn outcome(answer: ResponseFuture) -> Result<(u16, String), u32> {
     let code = |error: h2::Error| error.reason().map_or(u32::MAX, u32::from);
-    let answer = answer.await.map_err(code)?;
+    let answer = timeout(GUARD, answer).await.expect("an answer").map_err(code)?;
     let (status, mut body, mut seen) = (answer.status().as_u16(), answer.into_body(), Vec::new());
     while let Some(data) = body.data().await {
         seen.extend(data.map_err(code)?);
@@ -267,7 +268,7 @@ async fn a_goaway_excludes_its_own_stream_and_spares_earlier_ones() {
     let first = send(&mut client, "/first", "").await;
     upstream.requests(1).await;
     let second = send(&mut client, "/second", "").await;
-    let error = second.await.unwrap_err();
+    let error = timeout(GUARD, second).await.expect("an end").unwrap_err();
     assert!(
         error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR),
         "{error:?}"
@@ -283,7 +284,7 @@ async fn a_connection_is_closed_in_good_order_after_an_answer() {
     let (mut client, connection) = h2_client(&upstream).await;
     let answer = send(&mut client, "/x", "").await;
     assert_eq!(outcome(answer).await, Ok((200, "last".to_owned())));
-    connection.await.unwrap().unwrap();
+    timeout(GUARD, connection).await.expect("an end").unwrap().unwrap();
     upstream.until(|log| log.closed == [0]).await;
 }
 
