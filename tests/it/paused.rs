@@ -117,6 +117,26 @@ fn what_nobody_waits_for_is_not_sent() {
     });
 }
 
+/// The service is told what is left of the call's time, and not what its client began with.
+#[test]
+fn a_calls_time_is_said_anew() {
+    paused(async {
+        let (rig, mut upstream) = scripted("", "timeouts: { total: 10s }");
+        for (said, left) in [("2S", "2000m"), ("60S", "10000m")] {
+            let fields = [("grpc-timeout", said)];
+            let asked = call(&rig, "/v1/pay.Pay/Send", &fields);
+            let served = async {
+                let mut service = upstream.accept().await;
+                let head = service.read_until("\r\n\r\n").await;
+                assert_eq!(head.matches("grpc-timeout").count(), 1, "{head}");
+                assert!(head.contains(&format!("grpc-timeout: {left}\r\n")), "{head}");
+                service.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            };
+            tokio::join!(asked, served);
+        }
+    });
+}
+
 #[test]
 fn a_call_is_refused_in_its_own_words() {
     paused(async {

@@ -14,7 +14,8 @@ use crate::respond::body::OutBody;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// How long the client waits for the whole call.
+pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// True for a gRPC call. gRPC-Web is another protocol.
 pub fn is_call(fields: &HeaderMap) -> bool {

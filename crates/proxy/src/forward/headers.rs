@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::endpoint::EndpointShared;
 use crate::context::RequestCx;
 use crate::fields::{Seen, is_replaced, known};
+use crate::grpc;
 use crate::plan::{HostPlan, UpstreamPlan};
 use crate::request::Request;
 
@@ -126,7 +127,12 @@ fn passed_on<'a>(
     request: &'a Request,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
     let names_some = request.seen.has(Seen::CONNECTION);
+    // Said anew, with what is left of it.
+    let is_timed_call = cx.is_grpc && request.deadline.is_some();
     request.headers.iter().filter(move |(name, _)| {
+        if is_timed_call && *name == grpc::TIMEOUT {
+            return false;
+        }
         let named = names_some
             && mainstay_wire::connection_tokens(&request.headers)
                 .any(|token| token.eq_ignore_ascii_case(name.as_str()));
@@ -141,6 +147,10 @@ fn added(cx: &RequestCx, request: &Request, mut put: impl FnMut(&'static str, &[
         // At least one: an upstream may read 0 as "none".
         let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1) as u64;
         put("x-request-deadline-ms", &[itoa::Buffer::new().format(left).as_bytes()]);
+        if cx.is_grpc {
+            // At most eight digits, says the protocol.
+            put("grpc-timeout", &[itoa::Buffer::new().format(left.min(99_999_999)).as_bytes(), b"m"]);
+        }
     }
     put("traceparent", &[&cx.trace.write()]);
     if cx.trace_continued {
