@@ -54,9 +54,7 @@ fn a_key_that_both_upstreams_share_lets_it_go_there() {
         let keyed = keyed.clone();
         paused(async move {
             let (first, other) = (Upstream::new(|_| Act::Break("")), Upstream::new(|_| Act::Say(OK)));
-            let text = config("upstream: dr", more)
-                .replace("retries: off, fallback", "retries: { attempts_max: 1 }, fallback");
-            let rig = super::rig_of(&text, &[first, other.clone()]);
+            let rig = super::rig_of(&config("upstream: dr", more), &[first, other.clone()]);
             let answer = ask(&rig, &keyed).await;
             assert_eq!(other.requests(), expected, "{answer}");
         });

@@ -24,6 +24,8 @@ use super::{Defect, Surroundings};
 
 /// State that is new begins at the engine's start: what lies in the past then counts for nothing.
 const BEGIN: MonoMs = MonoMs(0);
+/// The default of `retries.replay_body`.
+const REPLAY_BYTES: usize = 64 * 1024;
 /// `rate_max` without `concurrency` lets an attempt wait for so long.
 const RATE_WAIT: Duration = Duration::from_millis(200);
 
@@ -82,6 +84,7 @@ pub(super) fn policies(
     let shares = upstream.shares_idempotency_with.as_deref().map(|name| indices.upstream(name));
     Ok(Policies {
         retry: upstream.retries.as_ref().map(|retries| retry(retries, old)),
+        replay_bytes_max: replay_bytes_max(upstream),
         breaker: upstream.breaker.as_ref().map(|breaker| self::breaker(breaker, old, indices)),
         hedge: upstream.hedge.as_ref().map(|hedge| self::hedge(hedge, old)),
         shed: upstream.concurrency.as_ref().map(|concurrency| shed(concurrency, old)),
@@ -91,6 +94,16 @@ pub(super) fn policies(
         shares_idempotency_with: shares.transpose()?,
         metrics: metrics::policies(with.registry, &upstream.name),
     })
+}
+
+/// What retries say; without them a fallback to another upstream still needs the body.
+fn replay_bytes_max(upstream: &checked::Upstream) -> usize {
+    let goes_elsewhere = upstream.fallback.iter().any(|f| matches!(f, checked::Fallback::Upstream(_)));
+    match &upstream.retries {
+        Some(retries) => retries.replay_body,
+        None if goes_elsewhere => REPLAY_BYTES,
+        None => 0,
+    }
 }
 
 fn retry(retries: &checked::Retries, old: Option<&Policies>) -> RetryLive {
@@ -112,7 +125,7 @@ fn retry(retries: &checked::Retries, old: Option<&Policies>) -> RetryLive {
     let known = old.and_then(|old| old.retry.as_ref()).filter(|known| known.budget_plan == budget_plan);
     let budget =
         known.map_or_else(|| Arc::new(Budget::new(budget_plan, BEGIN)), |known| Arc::clone(&known.budget));
-    RetryLive { plan, replay_bytes_max: retries.replay_body, budget_plan, budget }
+    RetryLive { plan, budget_plan, budget }
 }
 
 fn breaker(breaker: &checked::Breaker, old: Option<&Policies>, indices: &Indices<'_>) -> BreakerLive {

@@ -21,6 +21,8 @@ use super::shed::Waiter;
 pub struct Policies {
     /// When a request is sent again.
     pub retry: Option<RetryLive>,
+    /// Longest body that is kept to be sent again, here or to another upstream; 0: nobody would.
+    pub replay_bytes_max: usize,
     /// When nothing is sent at all.
     pub breaker: Option<BreakerLive>,
     /// When a second attempt is made beside a slow one.
@@ -43,8 +45,6 @@ pub struct Policies {
 pub struct RetryLive {
     /// When.
     pub plan: RetryPlan,
-    /// Longest body that is kept to be sent again.
-    pub replay_bytes_max: usize,
     /// What the budget is made of.
     pub budget_plan: BudgetPlan,
     /// How many more.

@@ -46,8 +46,8 @@ pub async fn attempts(
     mut now: Instant,
 ) -> Result<Answered, Box<InVain>> {
     let policies = &trip.upstream.policies;
-    if let Some(retry) = &policies.retry {
-        body.keep(retry.replay_bytes_max);
+    if policies.replay_bytes_max > 0 {
+        body.keep(policies.replay_bytes_max);
     }
     let place = match &policies.shed {
         None => None,

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mainstay_core::clock::MonoMs;
 use mainstay_core::{Problem, ProblemCode, Stage};
-use mainstay_policy::shed::{Asked, Queued, Ticket, Why};
+use mainstay_policy::shed::{Asked, Gate, Queued, Ticket, Why};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -46,23 +47,22 @@ impl Place {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        leave(&self.shed, &self.worker);
+        leave(&self.shed.gate, self.worker.mono_ms());
     }
 }
 
 /// Gives a place to whoever waits longest and still does.
-fn leave(shed: &ShedLive, worker: &Worker) {
-    let next = shed.gate.leave(worker.mono_ms());
-    call(shed, worker, next);
+fn leave(gate: &Gate<Waiter>, now: MonoMs) {
+    call(gate, gate.leave(now), now);
 }
 
 /// Wakes whoever has a place now.
-fn call(shed: &ShedLive, worker: &Worker, mut next: Option<Waiter>) {
+fn call(gate: &Gate<Waiter>, mut next: Option<Waiter>, now: MonoMs) {
     while let Some(waiter) = next {
         // A waiter that is gone cannot use the place, so it goes on to the next.
         next = match waiter.send(Called::Enter) {
-            Ok(()) => shed.gate.next(worker.mono_ms()),
-            Err(_gone) => shed.gate.leave(worker.mono_ms()),
+            Ok(()) => gate.next(now),
+            Err(_gone) => gate.leave(now),
         };
     }
 }
@@ -91,7 +91,7 @@ async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Pla
     if let Some(pushed_out) = pushed_out {
         let _ = pushed_out.send(Called::PushedOut);
     }
-    call(shed, &cx.worker, called);
+    call(&shed.gate, called, mono);
     let ticket = match queued {
         Queued::Admitted(_) => return Ok(Place::new(shed, &cx.worker)),
         Queued::Waiting(ticket) => ticket,
@@ -155,7 +155,35 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if matches!(self.end(), Some(Called::Enter)) {
-            leave(self.shed, self.worker);
+            leave(&self.shed.gate, self.worker.mono_ms());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_core::Priority;
+    use mainstay_policy::shed::{LimitPlan, ShedPlan};
+
+    use super::*;
+
+    /// On another worker a waiter may go between the moment it is taken out of the queue and that in which it is told.
+    #[test]
+    fn a_place_goes_past_a_waiter_that_is_gone() {
+        let now = MonoMs(1_000);
+        let plan = ShedPlan { limit: LimitPlan::Fixed(1), queue: 8, queue_wait_ms: 200 };
+        let gate = Gate::<Waiter>::new(plan);
+        assert!(gate.enter(Priority::Normal, now));
+        let (gone, receiver) = oneshot::channel();
+        let (waits, mut called) = oneshot::channel();
+        for (caller, waiter) in [(1, gone), (2, waits)] {
+            assert!(matches!(gate.queue(waiter, Priority::Normal, caller, now).queued, Queued::Waiting(_)));
+        }
+        drop(receiver);
+        leave(&gate, now);
+        assert!(matches!(called.try_recv(), Ok(Called::Enter)));
+        assert_eq!(gate.in_flight(), 1);
+        leave(&gate, now);
+        assert_eq!(gate.in_flight(), 0);
     }
 }
