@@ -137,7 +137,8 @@ impl Kept {
 enum Source {
     Empty,
     H1(H1Input),
-    H2(H2Input),
+    /// In a place of its own: it is large, and every request of HTTP/1 moves its body, too.
+    H2(Box<H2Input>),
 }
 
 impl RequestBody {
@@ -157,7 +158,7 @@ impl RequestBody {
             return Self::empty();
         }
         let declared = incoming.size_hint().exact();
-        Self::new(Source::H2(H2Input::new(incoming)), declared, silence_max)
+        Self::new(Source::H2(Box::new(H2Input::new(incoming))), declared, silence_max)
     }
 
     fn new(source: Source, declared: Option<u64>, silence_max: Duration) -> Self {
