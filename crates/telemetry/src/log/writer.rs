@@ -35,7 +35,8 @@ pub(super) enum Mode {
 
 #[derive(Default)]
 struct Commands {
-    sink: Option<Sink>,
+    /// Outputs that the thread has not changed to yet, in the order in which they were asked for.
+    sinks: Vec<Sink>,
     reopen: bool,
     stop: bool,
     /// Told when all that was queued before has been written.
@@ -137,7 +138,7 @@ impl Shared {
         let queued = || lock(&self.slots).iter().any(|slot| !lock(&slot.lines).is_empty());
         let commands = lock(&self.commands);
         let commanded =
-            commands.sink.is_some() || commands.reopen || commands.stop || !commands.flushed.is_empty();
+            !commands.sinks.is_empty() || commands.reopen || commands.stop || !commands.flushed.is_empty();
         drop(commands);
         commanded || queued()
     }
@@ -217,7 +218,7 @@ impl LogWriter {
         let (mode, name) = (mode_of(&output), output.name());
         let sink = Sink::open(output)?;
         *lock(&self.shared.output_name) = name;
-        self.command(|commands| commands.sink = Some(sink));
+        self.command(|commands| commands.sinks.push(sink));
         self.shared.set_mode(mode);
         Ok(())
     }
@@ -309,22 +310,18 @@ impl Job {
     fn run(mut self) {
         let mut idle_rounds = 0;
         loop {
-            let commands = std::mem::take(&mut *lock(&self.shared.commands));
-            if let Some(sink) = commands.sink {
-                self.sink = sink;
-                // A new output that fails too is news.
-                self.failing = false;
-            }
-            if commands.reopen {
-                self.reopen();
-            }
+            let (stop, waiting) = {
+                let mut commands = lock(&self.shared.commands);
+                (commands.stop, std::mem::take(&mut commands.flushed))
+            };
             let wrote = self.round();
-            self.report_dropping(commands.stop);
-            for flushed in commands.flushed {
+            self.change_output(|_| true);
+            self.report_dropping(stop);
+            for flushed in waiting {
                 // The one who waits may have given up.
                 let _ = flushed.try_send(());
             }
-            if commands.stop {
+            if stop {
                 return self.end();
             }
             idle_rounds = if wrote { 0 } else { idle_rounds + 1 };
@@ -341,6 +338,24 @@ impl Job {
         commands.ended = true;
         // One who came while the last round was under way.
         commands.flushed.clear();
+    }
+
+    /// Follows the changes of output that were asked for, up to the last `wanted` one.
+    fn change_output(&mut self, wanted: impl Fn(&Sink) -> bool) {
+        let (sink, reopen) = {
+            let mut commands = lock(&self.shared.commands);
+            let passed = commands.sinks.iter().rposition(wanted).map_or(0, |last| last + 1);
+            let sink = commands.sinks.drain(..passed).next_back();
+            (sink, std::mem::take(&mut commands.reopen))
+        };
+        if let Some(sink) = sink {
+            self.sink = sink;
+            // A new output that fails too is news.
+            self.failing = false;
+        }
+        if reopen {
+            self.reopen();
+        }
     }
 
     fn reopen(&mut self) {
@@ -361,6 +376,9 @@ impl Job {
             std::mem::swap(&mut *lock(&slot.lines), &mut self.batch);
             if !self.batch.is_empty() {
                 wrote = true;
+                // After the lines were taken, so that none which came after the change goes to the old output. What
+                // was formatted before the log was switched off is still owed to the old one.
+                self.change_output(|next| mode_of(next.output()) != Mode::Off);
                 self.write();
                 self.batch.clear();
             }

@@ -235,6 +235,35 @@ fn none_formats_nothing_and_can_be_switched() {
     assert_eq!(read(&path), "on\n");
 }
 
+/// The thread may be anywhere in its round when the output changes, which is what the many turns are for.
+#[test]
+fn no_line_goes_to_the_output_before_the_one_it_was_pushed_for() {
+    let folder = Folder::new();
+    let path = folder.file("log");
+    let writer = LogWriter::start(Output::None, 4096).unwrap();
+    let queue = writer.worker();
+    let turns = 2_000;
+    for _ in 0..turns {
+        writer.retarget(Output::File(path.clone())).unwrap();
+        push(&queue, "on\n");
+        assert!(writer.flush(LONG));
+        writer.retarget(Output::None).unwrap();
+    }
+    assert_eq!(writer.flush_and_stop(LONG), 0);
+    assert_eq!(read(&path).lines().count(), turns);
+
+    let writer = LogWriter::start(Output::File(path.clone()), 4096).unwrap();
+    let queue = writer.worker();
+    for _ in 0..turns {
+        push(&queue, "on\n");
+        writer.retarget(Output::None).unwrap();
+        assert!(writer.flush(LONG));
+        writer.retarget(Output::File(path.clone())).unwrap();
+    }
+    assert_eq!(writer.flush_and_stop(LONG), 0);
+    assert_eq!(read(&path).lines().count(), 2 * turns, "what was pushed before the log went off was owed");
+}
+
 #[test]
 fn after_a_stop_nobody_waits_and_lines_are_counted() {
     let folder = Folder::new();
