@@ -32,6 +32,7 @@ async fn fields_that_say_two_things_never_reach_the_upstream() {
         (&[], "bad_host"),
         (&[(":authority", "a b")], ""),
         (&[(":authority", "user@a")], ""),
+        (&[authority, ("content-l\"ngth", "2")], "malformed_request"),
         (&[authority, ("x", " a")], "malformed_request"),
         (&[authority, ("x", "a ")], "malformed_request"),
         (&[authority, ("x", "\ta")], "malformed_request"),

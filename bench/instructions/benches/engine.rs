@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use gungraun::{Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use mainstay_bench::{Driver, FIELDS};
+use mainstay_bench::{Driver, FIELDS, RESILIENCE_OFF, RESILIENCE_ON};
 use mainstay_telemetry::Output;
 
 fn get(path: &str) -> Vec<u8> {
@@ -34,6 +34,10 @@ fn post() -> Driver {
     Driver::start(10, Output::None, [head, body].concat().into_bytes(), "200")
 }
 
+fn of(upstream: &str) -> Driver {
+    Driver::start_with(upstream, 10, Output::None, get("/v1/resource0007/pay_1"), "200")
+}
+
 fn unknown() -> Driver {
     Driver::start(10, Output::None, get("/v1/nothing"), "404")
 }
@@ -44,6 +48,8 @@ fn unknown() -> Driver {
 #[bench::with_log(logged())]
 #[bench::with_body(post())]
 #[bench::not_found(unknown())]
+#[bench::resilience_off(of(RESILIENCE_OFF))]
+#[bench::resilience_on(of(RESILIENCE_ON))]
 fn requests(mut driver: Driver) -> Driver {
     black_box(&mut driver).run();
     driver

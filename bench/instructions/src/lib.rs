@@ -22,6 +22,19 @@ content-type: application/json\r\ncontent-length: 96\r\nconnection: keep-alive\r
 pub const FIELDS: &str = "Host: api.example.com\r\nUser-Agent: payments-client/3.1\r\nAccept: application/json\r\n\
 Authorization: Bearer msk_test_0123456789\r\n";
 
+/// One endpoint, and whatever is on where nobody says otherwise.
+pub const DEFAULTS: &str = "endpoints: [http://127.0.0.1:1]";
+/// Nothing that looks after failures, over three endpoints.
+pub const RESILIENCE_OFF: &str = "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2, http://127.0.0.1:3], \
+balance: round_robin, retries: off, breaker: off, eject: off";
+/// What is on where nobody says otherwise, over three endpoints.
+pub const RESILIENCE_DEFAULT: &str =
+    "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2, http://127.0.0.1:3]";
+/// Everything that looks after failures, over three endpoints.
+pub const RESILIENCE_ON: &str = "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2, http://127.0.0.1:3], \
+retries: {}, breaker: { scope: operation }, eject: {}, hedge: {}, concurrency: {}, rate_max: 1000000/s, \
+health: { tcp: true }, fallback: [{ respond: { status: 503 } }]";
+
 /// An engine in memory with a connected client.
 pub struct Driver {
     runtime: LocalRuntime,
@@ -37,6 +50,20 @@ impl Driver {
     /// # Panics
     /// When the engine does not answer as it should.
     pub fn start(operations: usize, log: Output, request: Vec<u8>, status: &str) -> Self {
+        Self::start_with(DEFAULTS, operations, log, request, status)
+    }
+
+    /// The same with an upstream that says this of itself.
+    ///
+    /// # Panics
+    /// When the engine does not answer as it should.
+    pub fn start_with(
+        upstream: &str,
+        operations: usize,
+        log: Output,
+        request: Vec<u8>,
+        status: &str,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build_local(tokio::runtime::LocalOptions::default())
@@ -44,7 +71,7 @@ impl Driver {
         let (rig, mut client) = runtime.block_on(async {
             let clock = Clock::manual(UnixMs(1_795_507_200_000));
             let output = if matches!(log, Output::None) { "none" } else { "stdout" };
-            let rig = Rig::start(&config(operations, output), clock, log, &canned(ANSWER));
+            let rig = Rig::start(&config(upstream, operations, output), clock, log, &canned(ANSWER));
             let client = rig.connect();
             (rig, client)
         });
@@ -74,9 +101,9 @@ impl Driver {
     }
 }
 
-fn config(operations: usize, log: &str) -> String {
+fn config(upstream: &str, operations: usize, log: &str) -> String {
     let mut text = format!(
-        "server: {{ workers: 1 }}\nupstreams: {{ up: {{ endpoints: [\"http://127.0.0.1:1\"] }} }}\n\
+        "server: {{ workers: 1 }}\nupstreams: {{ up: {{ {upstream} }} }}\n\
          telemetry: {{ log: {{ output: {log} }} }}\napis:\n  payments:\n    defaults: {{ auth: none }}\n    \
          versions:\n      v1:\n        upstream: up\n        operations:\n"
     );

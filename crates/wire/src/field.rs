@@ -162,6 +162,12 @@ impl FieldScan {
     }
 }
 
+/// Whether these bytes can be the name of a field (RFC 9110, 5.1): what a message of HTTP/1 would be refused for.
+/// Libraries of HTTP/2 are less strict, and a name from there may have to stand in a message of HTTP/1.
+pub fn is_field_name(name: &[u8]) -> bool {
+    TOKEN.spells(name)
+}
+
 fn not_a_name(byte: u8) -> &'static str {
     match byte {
         SP | HTAB => "There is whitespace in a field name or before its colon.",

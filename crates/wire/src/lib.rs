@@ -73,6 +73,7 @@ pub use encode::{
     CHUNK_END, HEAD_END, LAST_CHUNK, encode_chunk_start, encode_field, encode_framing, encode_last_chunk,
     encode_request_line, encode_status_line,
 };
+pub use field::is_field_name;
 pub use framing::Framing;
 pub use host::Authority;
 pub use limits::HeadLimits;

@@ -384,6 +384,9 @@ fn refused(parts: &http::request::Parts, seen: Seen, server: &ServerPlan) -> Opt
     if parts.uri.scheme_str() == Some("") {
         return Some(Refusal::Malformed("The scheme is empty."));
     }
+    if !parts.headers.keys().all(|name| mainstay_wire::is_field_name(name.as_str().as_bytes())) {
+        return Some(Refusal::Malformed("A field name has a byte that cannot stand in a name."));
+    }
     if parts.headers.values().any(has_whitespace_around) {
         return Some(Refusal::Malformed("The value of a field begins or ends with whitespace."));
     }

@@ -443,6 +443,9 @@ fn check_head(headers: &HeaderMap, limits: &HeadLimits) -> Result<(), ExchangeEr
     if headers.len() > limits.fields_max || headers.iter().map(line).sum::<usize>() > limits.head_bytes_max {
         return Err(ExchangeError::TooLarge("The response head is longer than accepted."));
     }
+    if !headers.keys().all(|name| mainstay_wire::is_field_name(name.as_str().as_bytes())) {
+        return Err(ExchangeError::Malformed("A field name has a byte that cannot stand in a name."));
+    }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
     let is_number = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     if !lengths.next().is_none_or(is_number) || lengths.next().is_some() {

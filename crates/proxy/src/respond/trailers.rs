@@ -5,7 +5,7 @@
 //! by itself: its libraries keep trailers apart. Trailers of requests do not go on.
 
 use http::{HeaderMap, header};
-use mainstay_wire::may_be_trailer;
+use mainstay_wire::{is_field_name, may_be_trailer};
 
 /// Names that mean something at the end of any answer.
 const KNOWN: [&str; 4] = ["server-timing", "repr-digest", "digest", "etag"];
@@ -20,7 +20,11 @@ pub fn are_taken(fields: &HeaderMap) -> bool {
 pub fn passed_on(mut trailers: HeaderMap, is_grpc: bool) -> Option<HeaderMap> {
     let refused: Vec<_> = trailers
         .keys()
-        .filter(|name| !may_be_trailer(name) || !(is_grpc || KNOWN.contains(&name.as_str())))
+        .filter(|name| {
+            !may_be_trailer(name)
+                || !is_field_name(name.as_str().as_bytes())
+                || !(is_grpc || KNOWN.contains(&name.as_str()))
+        })
         .cloned()
         .collect();
     for name in refused {
@@ -35,6 +39,10 @@ mod tests {
 
     use super::*;
 
+    fn quoted_name() -> http::HeaderName {
+        http::HeaderName::from_lowercase(b"x\"y").expect("the library takes it")
+    }
+
     #[test]
     fn only_known_names_go_on_and_metadata_of_calls() {
         let check = |name: &'static str, plain: bool, call: bool| {
@@ -48,6 +56,10 @@ mod tests {
         check("grpc-status", false, true);
         check("grpc-message", false, true);
         check("retry-info-bin", false, true);
+        // A byte that the library of HTTP/2 lets pass, and that no name of HTTP/1 has.
+        assert!(
+            passed_on(HeaderMap::from_iter([(quoted_name(), HeaderValue::from_static("1"))]), true).is_none()
+        );
         for name in
             ["content-length", "host", "authorization", "set-cookie", "x-user-id", "transfer-encoding"]
         {
