@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo::Options;
+
 /// The answer is no.
 const NO: u8 = 1;
 /// The engine cannot be reached.
@@ -66,9 +68,16 @@ enum Command {
     Run,
     /// Start a payments service and the engine in front of it, to try things out.
     Demo {
-        /// Send a steady mixture of requests through the engine.
+        /// Send a steady mixture of requests through the engine; with --chaos, after the script.
         #[arg(long)]
         traffic: bool,
+        /// Play a script of failures, tell what the engine does about each, and end.
+        #[arg(long)]
+        chaos: bool,
+        /// Divides the least times of the script's scenes.
+        #[arg(long, hide = true, default_value_t = 1, value_name = "TIMES", requires = "chaos",
+              value_parser = clap::value_parser!(u32).range(1..=1000))]
+        chaos_speed: u32,
     },
     /// Print a commented configuration to begin with.
     Init {
@@ -125,7 +134,9 @@ pub fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
     let code = match command {
         Command::Run => run::run(&common),
-        Command::Demo { traffic } => run::demo(traffic),
+        Command::Demo { traffic, chaos, chaos_speed } => {
+            run::demo(Options { traffic, chaos: chaos.then_some(chaos_speed) })
+        }
         Command::Init { openapi, upstream } => check::init(openapi.as_deref().zip(upstream.as_deref())),
         Command::Check { file, against, allow_missing_env } => {
             check::check(&common, file, against.as_deref(), allow_missing_env)

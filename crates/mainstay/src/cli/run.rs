@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, NO, complain, say};
 use crate::compose::{Engine, Start, StartError, load_for_start};
-use crate::demo::Demo;
+use crate::demo::{Demo, Options};
 use crate::handover::systemd::{self, State};
 use crate::handover::{HandoverError, Inherited};
 
@@ -89,31 +89,66 @@ impl Program {
     }
 }
 
-/// Runs the demo until it is told to end.
-pub(super) fn demo(traffic: bool) -> u8 {
+/// Runs the demo until it is told to end, or until its script has been played.
+pub(super) fn demo(options: Options) -> u8 {
     on_control_runtime(async move {
         let Some(mut signals) = Signals::install() else { return NO };
-        match Demo::start(traffic).await {
-            Ok((mut demo, mut engine)) => {
-                say(&demo.introduction(&engine));
-                let no_program = io::Error::other("the demo is not handed over; it is started again");
-                let End::Told(reason) = signals.wait(&mut engine, Err(&no_program)).await else { return NO };
-                // First those who ask, then the engine, then those who answer: so nobody is left without an answer.
-                let ending = async {
-                    say(&demo.stop_traffic().await);
-                    let drained = engine.shut_down(reason).await;
-                    demo.stop_services().await;
-                    say("stopped\n");
-                    drained
-                };
-                signals.finish(ending).await
-            }
+        let (mut demo, mut engine) = match Demo::start(options).await {
+            Ok(started) => started,
             Err(error) => {
                 complain(&format!("mainstay demo: {error}\n"));
-                NO
+                return NO;
             }
-        }
+        };
+        say(&demo.introduction(&engine));
+        let until_end = Box::pin(through_script(&mut signals, &mut demo, &mut engine));
+        let Some((reason, proven)) = until_end.await else { return NO };
+        // First those who ask, then the engine, then those who answer: so nobody is left without an answer.
+        let ending = async {
+            say(&demo.stop_traffic().await);
+            let drained = engine.shut_down(reason).await;
+            demo.stop_services().await;
+            say("stopped\n");
+            drained && proven
+        };
+        signals.finish(ending).await
     })
+}
+
+/// Plays the script, if there is one, and goes on afterwards if there is a reason to. Why it is time to end, and whether
+/// the script has shown what it must; `None`: another process serves, which a demo has none of.
+async fn through_script(
+    signals: &mut Signals,
+    demo: &mut Demo,
+    engine: &mut Engine,
+) -> Option<(&'static str, bool)> {
+    let no_program = io::Error::other("the demo is not handed over; it is started again");
+    let (listen, control) = (engine.listen[0], engine.control);
+    let played = tokio::select! {
+        end = signals.wait(engine, Err(&no_program)) => return told(end),
+        played = demo.play(listen, control, &say) => played,
+    };
+    let proven = played.unwrap_or_else(|error| {
+        complain(&format!("mainstay demo: {error}\n"));
+        Some(false)
+    });
+    if !demo.goes_on() {
+        return Some(("the end of the script", proven.unwrap_or(true)));
+    }
+    if proven.is_some() {
+        demo.start_traffic(engine);
+        say("The demo goes on, with traffic and without failures. Stop with Ctrl-C.\n");
+    }
+    let (reason, _) = told(signals.wait(engine, Err(&no_program)).await)?;
+    Some((reason, proven.unwrap_or(true)))
+}
+
+/// Of an end that was asked for; nothing has been shown to be wrong by then.
+fn told(end: End) -> Option<(&'static str, bool)> {
+    match end {
+        End::Told(reason) => Some((reason, true)),
+        End::HandedOver(_) => None,
+    }
 }
 
 /// The control side's own small runtime.
@@ -142,6 +177,7 @@ struct Signals {
 }
 
 /// Why an engine stops serving.
+#[derive(Clone, Copy)]
 enum End {
     /// It was told to.
     Told(&'static str),

@@ -29,21 +29,27 @@ fn copy(from: &Path, to: &Path, edit: &dyn Fn(&str) -> String) {
     }
 }
 
-/// The example's own text with other ports behind it: those of two instances of the service, for no upstream lists an
-/// address twice. All else stays as it is.
-fn with_ports(text: &str, services: &[Payments; 2]) -> String {
+/// As many as an example has ports in a row that must not be the same: no upstream lists an address twice.
+const SERVICES: usize = 4;
+
+fn services() -> [Payments; SERVICES] {
+    std::array::from_fn(|_| Payments::start())
+}
+
+/// The example's own text with other ports behind it: those of instances of the service. All else stays as it is.
+fn with_ports(text: &str, services: &[Payments; SERVICES]) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("http://127.0.0.1:") {
         let (before, url) = rest.split_at(at);
         let digits = url["http://127.0.0.1:".len()..].bytes().take_while(u8::is_ascii_digit).count();
         let (url, after) = url.split_at("http://127.0.0.1:".len() + digits);
-        let is_odd = url.ends_with(['1', '3', '5', '7', '9']);
+        let port: usize = url.rsplit(':').next().unwrap().parse().unwrap();
         // `portal.public_url` is the base of links; nothing is sent there.
         let is_upstream = !before.ends_with("public_url: ");
         out.push_str(before);
         out.push_str(&if is_upstream {
-            format!("http://{}", services[usize::from(is_odd)].address)
+            format!("http://{}", services[port % SERVICES].address)
         } else {
             url.to_owned()
         });
@@ -68,7 +74,7 @@ fn configurations() -> Vec<String> {
 }
 
 /// A copy of the example that can be started beside anything else.
-fn start(name: &str, services: &[Payments; 2]) -> Engine {
+fn start(name: &str, services: &[Payments; SERVICES]) -> Engine {
     let folder = tempfile::tempdir().unwrap();
     // Relative names that leave the folder go on leading where they led.
     let root = examples().join("../crates").canonicalize().unwrap();
@@ -96,8 +102,8 @@ fn path_of(route: &str) -> String {
 #[test]
 fn every_example_is_served_in_every_version() {
     let names = configurations();
-    assert!(names.len() >= 3, "{names:?}");
-    let services = [Payments::start(), Payments::start()];
+    assert!(names.len() >= 4, "{names:?}");
+    let services = services();
     for name in names {
         let engine = start(&name, &services);
         let told = ask(engine.folder.path(), &["check"]);
@@ -137,7 +143,7 @@ fn text(value: &Value) -> &str {
 /// What the payments example promises about its versions is true of the answers.
 #[test]
 fn the_payments_example_serves_both_versions_of_a_payment() {
-    let services = [Payments::start(), Payments::start()];
+    let services = services();
     let engine = start("payments", &services);
     let [old, new] = ["/v1", "/v2"].map(|version| engine.get(&format!("{version}/payments/pay_000001")));
     assert_eq!((old.status, new.status), (200, 200), "{old:?} {new:?}");

@@ -9,6 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{Client, PAY_V1, PAY_V2, raw, request, soon, start};
 use crate::faults::{FaultSettings, ResetFault, ResetPoint};
+use crate::{Ledger, Service};
 
 fn pay_raw() -> String {
     format!(
@@ -167,6 +168,9 @@ async fn refusing_closes_the_port_and_leaves_open_connections() {
         running.faults().refuse(true).expect("closing cannot fail");
         let error = TcpStream::connect(running.addr).await.expect_err("nothing listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        // Nobody else gets the port meanwhile, so it can be opened again.
+        let taken = Service::start(Ledger::new(), running.addr, "b").err().expect("it is kept");
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
         assert_eq!(client.get("/healthz").await.status, 200);
         running.faults().refuse(false).expect("nobody took the port");
         assert_eq!(Client::h1(&running).await.get("/healthz").await.status, 200);

@@ -1,8 +1,11 @@
-//! `mainstay demo`: a payments service with two versions, two instances of it, and the engine in front.
+//! `mainstay demo`: a payments service with two versions, some instances of it, and the engine in front.
 //!
 //! Everything is real: the service listens on ports of its own, the configuration is a file that can be read and
 //! changed (SIGHUP reloads it), version 1 is deprecated and has a date to go. What is taken already is
-//! replaced by a free port.
+//! replaced by a free port. With `--chaos` a script of failures is played on it ([`chaos`]).
+
+pub mod chaos;
+mod configuration;
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,7 +15,6 @@ use std::sync::Arc;
 
 use mainstay_config::Published;
 use mainstay_core::clock::Clock;
-use mainstay_core::units::show_date;
 use mainstay_payments::traffic::{self, Summary};
 use mainstay_payments::{Ledger, Running, Service, sample_curl};
 use mainstay_telemetry::Output;
@@ -20,13 +22,19 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::chaos::{ChaosError, Ground};
+use self::configuration::Addresses;
 use crate::compose::{Engine, Start, StartError};
 use crate::handover::Inherited;
 use crate::local::Services;
 use crate::reload::Loader;
 
 /// Ports that are tried first.
-const PORTS: Ports = Ports { engine: 8080, control: 9090, services: [9001, 9002] };
+const PORTS: Ports = Ports { engine: 8080, control: 9090 };
+/// The instances with the ports that are tried first.
+const SERVICES: [(u16, &str); 2] = [(9001, "payments-a"), (9002, "payments-b")];
+/// With `--chaos`: one more, and one that stands by.
+const MORE_SERVICES: [(u16, &str); 2] = [(9003, "payments-c"), (9004, "payments-standby")];
 /// A free port may be taken by somebody else before it is used; then another is looked for.
 const STARTS_MAX: usize = 5;
 /// What the commands to try show, in their order.
@@ -39,12 +47,19 @@ const TO_TRY: [&str; 5] = [
 ];
 /// Requests per second of `--traffic`.
 const TRAFFIC_PER_S: u32 = 20;
-const DAY_S: i64 = 86_400;
 
 struct Ports {
     engine: u16,
     control: u16,
-    services: [u16; 2],
+}
+
+/// What the demo is asked to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Send a steady mixture of requests; with `chaos`, after the script.
+    pub traffic: bool,
+    /// Play the script of failures, so many times as fast as usual.
+    pub chaos: Option<u32>,
 }
 
 /// Why the demo did not start.
@@ -63,6 +78,7 @@ pub enum DemoError {
 
 /// The service behind the engine, and the folder with the configuration.
 pub struct Demo {
+    options: Options,
     folder: TempDir,
     services: Vec<Running>,
     traffic: Option<(JoinHandle<Summary>, watch::Sender<bool>)>,
@@ -73,21 +89,22 @@ impl Demo {
     ///
     /// # Errors
     /// See [`DemoError`].
-    pub async fn start(with_traffic: bool) -> Result<(Self, Engine), DemoError> {
+    pub async fn start(options: Options) -> Result<(Self, Engine), DemoError> {
         let ledger = Ledger::new();
         let mut services = Vec::new();
-        for (port, name) in PORTS.services.into_iter().zip(["payments-a", "payments-b"]) {
+        let more = MORE_SERVICES.into_iter().filter(|_| options.chaos.is_some());
+        for (port, name) in SERVICES.into_iter().chain(more) {
             services.push(start_service(&ledger, port, name)?);
         }
         let folder = tempfile::Builder::new().prefix("mainstay-demo-").tempdir()?;
         std::fs::write(folder.path().join("payments-v1.yaml"), mainstay_payments::OPENAPI_V1)?;
         std::fs::write(folder.path().join("payments-v2.yaml"), mainstay_payments::OPENAPI_V2)?;
-        let engine = start_engine(&folder.path().join("mainstay.yaml"), &services).await?;
-        let traffic = with_traffic.then(|| {
-            let (stop, stopped) = watch::channel(false);
-            (tokio::spawn(traffic::run(engine.listen[0], TRAFFIC_PER_S, stopped)), stop)
-        });
-        Ok((Self { folder, services, traffic }, engine))
+        let engine = start_engine(&folder.path().join("mainstay.yaml"), &services, options).await?;
+        let mut demo = Self { options, folder, services, traffic: None };
+        if options.chaos.is_none() {
+            demo.start_traffic(&engine);
+        }
+        Ok((demo, engine))
     }
 
     /// What was started, and what is worth trying.
@@ -97,19 +114,71 @@ impl Demo {
             let _ = writeln!(text, "  payments service   http://{}  ({})", service.addr, service.name());
         }
         let address = engine.listen[0];
-        let _ = writeln!(text, "  the engine         http://{address}  (v1 deprecated, v2 current)");
+        let file = self.folder.path().join("mainstay.yaml");
+        let versions = if self.options.chaos.is_some() { "v1, v2" } else { "v1 deprecated, v2 current" };
+        let _ = writeln!(text, "  the engine         http://{address}  ({versions})");
         let _ = writeln!(text, "  control            http://{}  (/metrics, /readyz)", engine.control);
-        let _ = writeln!(text, "  configuration      {}", self.folder.path().join("mainstay.yaml").display());
+        let _ = writeln!(text, "  configuration      {}", file.display());
+        if self.options.chaos.is_some() {
+            self.introduce_chaos(&mut text, &file);
+        } else {
+            self.introduce_trying(&mut text, address);
+        }
+        text.push_str("Stop with Ctrl-C.\n\n");
+        text
+    }
+
+    fn introduce_trying(&self, text: &mut String, address: SocketAddr) {
         text.push_str("\nTry:\n\n");
         for (what, command) in TO_TRY.into_iter().zip(sample_curl(address)) {
             let _ = writeln!(text, "  # {what}\n  {command}\n");
         }
         let _ = writeln!(text, "The access log (one line a request) goes to this terminal.");
-        if self.traffic.is_some() {
+        if self.options.traffic {
             let _ = writeln!(text, "Traffic: {TRAFFIC_PER_S} requests a second.");
         }
-        text.push_str("Stop with Ctrl-C.\n\n");
-        text
+    }
+
+    fn introduce_chaos(&self, text: &mut String, file: &Path) {
+        let log = self.folder.path().join("access.log");
+        let _ = writeln!(text, "  access log         {}", log.display());
+        text.push_str("\nThe upstreams, as the configuration has them:\n\n");
+        for line in std::fs::read_to_string(file).unwrap_or_default().lines().filter(in_upstreams()) {
+            let _ = writeln!(text, "  {line}");
+        }
+        let _ = writeln!(text, "\nLook on from another terminal: mainstay upstreams -c {}", file.display());
+        text.push_str(
+            "Lines of JSON are the engine's own events, on standard error (2>/dev/null leaves them out).\n",
+        );
+    }
+
+    /// Plays the script, if it was asked for; see [`chaos::play`]. `None`: it was not.
+    ///
+    /// # Errors
+    /// See [`ChaosError`].
+    pub async fn play(
+        &self,
+        engine: SocketAddr,
+        control: SocketAddr,
+        say: &dyn Fn(&str),
+    ) -> Result<Option<bool>, ChaosError> {
+        let Some(speed) = self.options.chaos else { return Ok(None) };
+        let (services, folder) = (&self.services[..], self.folder.path());
+        chaos::play(Ground { services, engine, control, folder, speed, say }).await.map(Some)
+    }
+
+    /// Whether there is a reason to go on after the script.
+    pub fn goes_on(&self) -> bool {
+        self.options.traffic || self.options.chaos.is_none()
+    }
+
+    /// Begins the traffic, if it was asked for.
+    pub fn start_traffic(&mut self, engine: &Engine) {
+        if self.options.traffic {
+            let (stop, stopped) = watch::channel(false);
+            let task = tokio::spawn(traffic::run(engine.listen[0], TRAFFIC_PER_S, stopped));
+            self.traffic = Some((task, stop));
+        }
     }
 
     /// Ends the traffic, if there is any, and says what it saw.
@@ -130,13 +199,20 @@ impl Demo {
     }
 }
 
-async fn start_engine(path: &Path, services: &[Running]) -> Result<Engine, DemoError> {
+async fn start_engine(path: &Path, services: &[Running], options: Options) -> Result<Engine, DemoError> {
     let mut starts = 0;
     loop {
         starts += 1;
         let now = Clock::System.now();
-        let text =
-            configuration(services, free_port(PORTS.engine)?, free_port(PORTS.control)?, now.seconds());
+        let addresses = Addresses {
+            engine: local(free_port(PORTS.engine)?),
+            control: local(free_port(PORTS.control)?),
+            services: services.iter().map(|service| service.addr).collect(),
+        };
+        let text = match options.chaos {
+            None => configuration::plain(&addresses, now.seconds()),
+            Some(_) => configuration::filled(chaos::CONFIGURATION, &addresses),
+        };
         std::fs::write(path, text)?;
         let loader = Loader::new(path.to_owned());
         let outcome = loader.load(&Published::default(), now);
@@ -177,20 +253,13 @@ fn free_port(wanted: u16) -> io::Result<u16> {
     Ok(probe.local_addr()?.port())
 }
 
-fn configuration(services: &[Running], engine: u16, control: u16, now_s: i64) -> String {
-    let endpoints: Vec<_> = services.iter().map(|s| format!("http://{}", s.addr)).collect();
-    let date = |days: i64| show_date((now_s / DAY_S + days) * DAY_S);
-    format!(
-        "# The demo's configuration. Change it, then send SIGHUP.\n\
-         server: {{ listen: 127.0.0.1:{engine}, health_path: /healthz }}\n\
-         control: {{ listen: 127.0.0.1:{control}, token_file: mainstay.token }}\n\
-         upstreams:\n  payments: {{ endpoints: [{}] }}\n\
-         apis:\n  payments:\n    owner: team-payments\n    defaults: {{ auth: none }}\n    versions:\n      \
-         v1:\n        openapi: payments-v1.yaml\n        upstream: payments\n        lifecycle: {{ deprecated: {}, sunset: {}, successor: v2 }}\n      \
-         v2:\n        openapi: payments-v2.yaml\n        upstream: payments\n    \
-         operations:\n      paymentEvents: {{ timeouts: {{ total: off, idle: 5m }} }}\n",
-        endpoints.join(", "),
-        date(-30),
-        date(150),
-    )
+/// Tells of each line, from the first one on, if it is in the part about upstreams.
+fn in_upstreams() -> impl FnMut(&&str) -> bool {
+    let mut inside = false;
+    move |line| {
+        if !line.starts_with([' ', '#']) && !line.is_empty() {
+            inside = *line == "upstreams:";
+        }
+        inside && !line.is_empty()
+    }
 }
