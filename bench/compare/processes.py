@@ -18,8 +18,10 @@ STOP_GRACE_S = 3.0
 class Fleet:
     """The long-running processes of a run, each pinned to one core, each with its output in a file."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, realtime=False):
+        """With `realtime` they go before all that runs at usual priority, at whatever niceness (needs root)."""
         self.folder = Path(folder)
+        self._realtime = realtime
         self._processes = []
         self._ports = set()
 
@@ -40,10 +42,35 @@ class Fleet:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: self._take_place(core),
             )
         self._processes.append(process)
         return process
+
+    def _take_place(self, core):
+        os.sched_setaffinity(0, {core})
+        if self._realtime:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+    def start_reporting(self, argv, core, output):
+        """Starts `argv` like `start`, with its report in the open file `output` and its complaints in a pipe."""
+        process = subprocess.Popen(
+            argv,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=lambda: self._take_place(core),
+        )
+        self._processes.append(process)
+        return process
+
+    def kill(self, process):
+        """Ends one of the processes at once, as a crash would."""
+        self._processes.remove(process)
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
 
     def output_path(self, name):
         """Where the output of the process called `name` is written."""

@@ -24,10 +24,10 @@ def missing_tools():
     return sorted({package for tool, package in REQUIRED.items() if not shutil.which(tool)})
 
 
-def build(folder):
-    """Compiles the programs of `native/` into `folder`; returns their paths by name."""
+def build(folder, sources=NATIVE):
+    """Compiles the programs of `sources` into `folder`; returns their paths by name."""
     built = {}
-    for source in sorted(NATIVE.glob("*.c")):
+    for source in sorted(sources.glob("*.c")):
         target = Path(folder) / source.stem
         subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", target, source, "-lm"], check=True, timeout=120)
         built[source.stem] = target

@@ -172,8 +172,11 @@ fn counts(root: &Path, _: &Options) -> Result<Done, String> {
 }
 
 /// A short run beside the other gateways. It reports and has no budget to keep: timings on a shared machine vary. That
-/// every system serves the work without a failure is what can fail here.
+/// every system serves the work without a failure is what can fail here, and the harnesses' own tests.
 fn compare(root: &Path, options: &Options) -> Result<Done, String> {
+    for tests in ["bench/compare/tests", "bench/resilience/tests"] {
+        shell::run(shell::command(root, "python3", &["-m", "unittest", "discover", "-s", tests]))?;
+    }
     shell::run(shell::cargo(root, &["build", "--release", "-p", "mainstay"]))?;
     let mut command =
         shell::command(root, "python3", &["bench/compare/run.py", "--rounds", "1", "--secs", "2"]);
