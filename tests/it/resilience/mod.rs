@@ -6,12 +6,14 @@ mod causes;
 mod deadline;
 mod endpoints;
 mod fallback;
+mod faults;
 mod h2;
 mod health;
 mod hedge;
 mod overload;
 mod retry;
 mod shed;
+mod sockets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
