@@ -1,19 +1,27 @@
 //! What the engine does about an upstream that fails: each rule where it shows, over an engine in memory whose time stands
 //! still until nothing else is left to do, or over sockets where the operating system has a part in it.
 
+mod again;
 mod breaker;
 mod causes;
+mod checks;
+mod clock;
 mod deadline;
+mod dns;
 mod endpoints;
 mod fallback;
 mod faults;
+mod full;
 mod h2;
+mod half_open;
 mod health;
 mod hedge;
+mod one_of_three;
 mod overload;
 mod retry;
 mod shed;
 mod sockets;
+mod stale;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
