@@ -9,6 +9,7 @@ mod clock;
 mod deadline;
 mod dns;
 mod endpoints;
+mod exact;
 mod fallback;
 mod faults;
 mod full;
