@@ -1,12 +1,16 @@
 //! An upstream that is full, over real sockets and several workers: who watches is heard, a reload loses nobody, and who is
 //! more important comes first.
 
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use mainstay_core::port::Engine as _;
 use mainstay_testkit::fault::FaultProxy;
 use mainstay_testkit::upstream::{Gate, Reply, Upstream};
 
-use super::sockets::{ONCE, World, ask, text};
-use crate::setup::{ByHand, Client, until};
+use super::sockets::{ONCE, World, ask, get, text};
+use crate::setup::{ByHand, Client, OK, read_head, serving, until};
 
 /// Two places at the upstream, four in its queue; answers come when the gate is open.
 struct Full {
@@ -124,6 +128,52 @@ async fn reloads_in_a_row_lose_nobody_either() {
     }
     assert_eq!(full.upstream.log().requests.len(), 2);
     full.end().await;
+}
+
+/// Many more clients than places, each of which asks again as soon as it has an answer: the upstream never has more than there are
+/// places, whoever is refused is told when to come again, and all is well as soon as they are gone.
+#[tokio::test]
+async fn an_upstream_never_has_more_than_its_places() {
+    const CLIENTS: usize = 64;
+    const EACH: usize = 10;
+    const PLACES: usize = 4;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, peak) = (Arc::clone(&now), Arc::clone(&most));
+    let address = serving(move |_, mut stream| {
+        while read_head(&mut stream).is_some() {
+            peak.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // So that others come meanwhile.
+            for _ in 0..100 {
+                std::thread::yield_now();
+            }
+            counted.fetch_sub(1, Ordering::SeqCst);
+            if stream.write_all(OK).is_err() {
+                return;
+            }
+        }
+    });
+    let keys =
+        format!("{ONCE}, timeouts: off, concurrency: {{ limit: {PLACES}, queue: 8, queue_wait: 100ms }}");
+    let world = World::start(&text(&[address], &keys)).await;
+    let engine = world.setup.address();
+    let asked = (0..CLIENTS).map(|_| async move {
+        let mut served = 0;
+        for _ in 0..EACH {
+            let answer = ask(engine, &get("/v1/x")).await;
+            let is_refused = answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: ");
+            assert!(is_refused || answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            served += usize::from(!is_refused);
+        }
+        served
+    });
+    let served: usize = futures_util::future::join_all(asked).await.into_iter().sum();
+    assert!(served >= PLACES, "{served}");
+    assert!(most.load(Ordering::SeqCst) <= PLACES, "{most:?} at once");
+    for _ in 0..20 {
+        assert!(world.get("/v1/x").await.starts_with("HTTP/1.1 200 "));
+    }
+    world.nothing_left(&[]).await;
+    world.stop().await;
 }
 
 const CLASSES: [&str; 4] = ["low", "normal", "high", "critical"];
