@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use mainstay_testkit::fault::{Arrival, Cut, FaultProxy, Faults, Way};
 use mainstay_testkit::upstream::{Reply, Upstream};
 
@@ -57,7 +58,7 @@ async fn safe_requests_are_all_served() {
         ("stops in the head", |n| n.set(Faults::cut_answer(5, Cut::Stall)), "/v1/quick/x"),
         ("gives a byte a second", |n| n.set(trickling()), "/v1/quick/x"),
     ];
-    for (name, breaks, path) in rows {
+    let each = rows.iter().map(|(name, breaks, path)| async move {
         let three = Three::start(", eject: { consecutive_failures: 2, time: 60s }").await;
         three.world.until_budget(20.0).await;
         breaks(&three.networks[0]);
@@ -69,7 +70,8 @@ async fn safe_requests_are_all_served() {
         let ejected = three.world.setup.metric("mainstay_upstream_endpoints health=\"ejected\"");
         assert_eq!(ejected, 1.0, "{name}");
         three.end().await;
-    }
+    });
+    join_all(each).await;
 }
 
 fn trickling() -> Faults {
@@ -109,9 +111,9 @@ async fn one_that_comes_and_goes_is_not_noticed() {
     for turn in 0..10 {
         three.world.until_budget(20.0).await;
         if turn % 2 == 0 {
-            three.networks[0].kill()
+            three.networks[0].kill();
         } else {
-            three.networks[0].listen()
+            three.networks[0].listen();
         }
         for _ in 0..12 {
             three.is_served(&get("/v1/x"), &turn.to_string()).await;
@@ -134,7 +136,7 @@ async fn it_comes_back() {
     }
     three.networks[0].clear();
     let before = three.asked(0);
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     while three.asked(0) < before + 10 {
         three.is_served(&get("/v1/x"), "when it is good").await;
         assert!(began.elapsed() < Duration::from_secs(20), "it was never asked again");

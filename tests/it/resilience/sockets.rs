@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use mainstay_core::clock::Clock;
 use mainstay_core::port::{Engine as _, UpstreamReport};
@@ -12,7 +11,7 @@ use mainstay_testkit::fault::{FaultProxy, Switch};
 use mainstay_testkit::upstream::{Received, Reply, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::setup::{GUARD, Setup, until};
 
@@ -23,7 +22,7 @@ pub(super) const ONCE: &str = ", retries: off, breaker: off, eject: off";
 pub(super) const RETRIES: &str = ", breaker: off, retries: { budget: { floor: 1000/s } }";
 
 /// What `/v1/quick/...` has: so little that a test waits for the end of it. Everything else has all the time there is.
-const QUICK: &str = "timeouts: { connect: 300ms, attempt: 400ms, total: 5s, idle: 300ms, settle: 300ms }";
+const QUICK: &str = "timeouts: { connect: 300ms, attempt: 1s, total: 5s, idle: 300ms, settle: 300ms }";
 
 /// A configuration with these endpoints.
 pub(super) fn text(endpoints: &[SocketAddr], keys: &str) -> String {

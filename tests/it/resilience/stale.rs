@@ -80,7 +80,7 @@ async fn a_storm_of_dead_connections_stays_within_the_budget() {
     for (keys, floor_per_s) in [(strict, 0.0), (WITHOUT_RETRIES, 1.0)] {
         let script = |r: &Received| if r.nth == 1 { Reply::ok("ok") } else { Reply::reset() };
         let faulty = Faulty::serving(&format!("{keys}, eject: off"), script).await;
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         for _ in 0..REQUESTS {
             let answer = faulty.world.get("/v1/x").await;
             assert!(answer.starts_with("HTTP/1.1 200 ") || answer.contains("upstream_reset"), "{answer}");

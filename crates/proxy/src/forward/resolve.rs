@@ -21,10 +21,13 @@ const ADDRESSES_MAX: usize = 64;
 /// The addresses of a name, once they are known.
 pub type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
+/// Looks up a name, whose addresses get this port.
+type Ask = dyn Fn(&str, u16) -> Lookup + Send + Sync;
+
 /// Who knows the addresses of names, and how often it is asked. The default is the machine's own resolver.
 #[derive(Clone)]
 pub struct Resolver {
-    ask: Arc<dyn Fn(&str, u16) -> Lookup + Send + Sync>,
+    ask: Arc<Ask>,
     pace: Pace,
 }
 
