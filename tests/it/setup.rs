@@ -13,6 +13,7 @@ use mainstay::reload::ControlSide;
 use mainstay_core::clock::{Clock, UnixMs};
 use mainstay_core::port;
 use mainstay_payments::{Ledger, Running, Service};
+use mainstay_proxy::forward::resolve::Resolver;
 
 /// A guard only: nothing waits this long unless it is broken.
 pub(crate) const GUARD: Duration = Duration::from_secs(20);
@@ -57,10 +58,15 @@ impl Setup {
     }
 
     pub(crate) async fn start_text(text: &str, clock: Clock) -> Self {
+        Self::start_with(text, clock, Resolver::default()).await
+    }
+
+    /// With a resolver of the test's.
+    pub(crate) async fn start_with(text: &str, clock: Clock, resolver: Resolver) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("mainstay.yaml"), text).unwrap();
-        let engine = start_from(folder.path().join("mainstay.yaml"), clock).await;
-        Self { engine, folder }
+        let path = folder.path().join("mainstay.yaml");
+        std::fs::write(&path, text).unwrap();
+        Self { engine: start_from_with(path, clock, resolver).await, folder }
     }
 
     pub(crate) fn config_path(&self) -> PathBuf {
@@ -135,9 +141,13 @@ impl Setup {
 
 /// Events go into `events.log` beside the configuration.
 pub(crate) async fn start_from(path: PathBuf, clock: Clock) -> Engine {
+    start_from_with(path, clock, Resolver::default()).await
+}
+
+async fn start_from_with(path: PathBuf, clock: Clock, resolver: Resolver) -> Engine {
     let events = mainstay::Output::File(path.with_file_name("events.log"));
     let loaded = load_for_start(path, clock).unwrap_or_else(|p| panic!("{}", mainstay_config_text(&p)));
-    Engine::start(Start { events, ..loaded.start }).await.unwrap()
+    Engine::start(Start { events, resolver, ..loaded.start }).await.unwrap()
 }
 
 fn mainstay_config_text(problems: &[mainstay::Problem]) -> String {

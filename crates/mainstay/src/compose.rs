@@ -16,7 +16,8 @@ use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
 use mainstay_proxy::accept::door::{Doors, Gate};
 use mainstay_proxy::engine::{DataPlane, Parts};
-use mainstay_proxy::forward::{health, resolve};
+use mainstay_proxy::forward::health;
+use mainstay_proxy::forward::resolve::Resolver;
 use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent, Registry};
 
 use crate::handover::{self, CONTROL, HandoverError, InheritError, Inherited, Successor};
@@ -57,6 +58,8 @@ pub struct Start {
     pub services: Services,
     /// Sockets that the process was started with.
     pub inherited: Inherited,
+    /// Who knows the addresses of endpoints that are names.
+    pub resolver: Resolver,
 }
 
 /// Why an engine starts from its last good configuration.
@@ -115,8 +118,8 @@ impl Engine {
     /// # Errors
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { checked, places, published, loader, clock, events, fell_back, services, mut inherited } =
-            start;
+        let Start { checked, places, published, loader, clock, events, fell_back, services, .. } = start;
+        let (mut inherited, resolver) = (start.inherited, start.resolver);
         let registry = Registry::new();
         let with =
             Surroundings { registry: &registry, old: None, now: clock.now(), locals: services.dialers() };
@@ -151,12 +154,13 @@ impl Engine {
         }
         let endpoints: Vec<_> =
             snapshot.upstreams.iter().flat_map(|u| &u.shared.endpoints).cloned().collect();
-        resolve::start(&endpoints, &events, &tokio::runtime::Handle::current());
+        resolver.start(&endpoints, &events, &tokio::runtime::Handle::current());
         let (drain_within, delay) = (checked.server.shutdown_drain, checked.server.shutdown_delay);
         let shared = Arc::clone(&plane.shared);
         health::start(snapshot.checks(), &shared, &tokio::runtime::Handle::current());
         report::observe(&registry, &shared);
-        let origin = Origin { checked, published, loader, locals: services.dialers().clone() };
+        let locals = services.dialers().clone();
+        let origin = Origin { checked, published, loader, locals, resolver };
         let handle =
             Handle::new(origin, Arc::clone(&registry), events, log, recent, Arc::clone(&plane.doors), shared);
         crate::certificates::observe(&registry, &handle);
@@ -414,9 +418,18 @@ pub fn load_with(loader: Loader, clock: Clock) -> Result<Loaded, Vec<Problem>> {
         }
         (None, None) => return Err(outcome.problems),
     };
-    let (loader, services) = (Some(loader), Services::default());
-    let (events, inherited) = (Output::Stderr, Inherited::default());
-    let start = Start { checked, places, published, loader, clock, events, fell_back, services, inherited };
+    let start = Start {
+        checked,
+        places,
+        published,
+        loader: Some(loader),
+        clock,
+        events: Output::Stderr,
+        fell_back,
+        services: Services::default(),
+        inherited: Inherited::default(),
+        resolver: Resolver::default(),
+    };
     Ok(Loaded { start, problems: outcome.problems })
 }
 

@@ -12,7 +12,8 @@ use mainstay_config::{ListenPlaces, Options, Outcome, Problem, Published};
 use mainstay_core::clock::UnixMs;
 use mainstay_core::port::{self, Json, Loaded, PortFuture, Readiness, ReloadRefused};
 use mainstay_proxy::accept::door::{Doors, Gate};
-use mainstay_proxy::forward::{health, resolve};
+use mainstay_proxy::forward::health;
+use mainstay_proxy::forward::resolve::Resolver;
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::{Cells, Counter, Event, EventLog, LogWriter, Recent, Registry};
 
@@ -79,6 +80,7 @@ pub struct Handle {
     doors: Arc<Doors>,
     loader: Option<Loader>,
     locals: Locals,
+    resolver: Resolver,
     state: Mutex<State>,
     reloading: tokio::sync::Mutex<()>,
     ready: AtomicBool,
@@ -106,6 +108,7 @@ pub(crate) struct Origin {
     pub(crate) published: Published,
     pub(crate) loader: Option<Loader>,
     pub(crate) locals: Locals,
+    pub(crate) resolver: Resolver,
 }
 
 struct State {
@@ -124,7 +127,7 @@ impl Handle {
         doors: Arc<Doors>,
         shared: Arc<EngineShared>,
     ) -> Arc<Self> {
-        let Origin { checked, mut published, loader, locals } = origin;
+        let Origin { checked, mut published, loader, locals, resolver } = origin;
         published.merge(&mainstay_config::published_of(&checked));
         let reloads = |result| {
             registry.counter("mainstay_reloads_total", "Reloads of the configuration.", &[("result", result)])
@@ -152,6 +155,7 @@ impl Handle {
             doors,
             loader,
             locals,
+            resolver,
             state: Mutex::new(State { checked: Arc::new(checked), published, generation: 1 }),
             reloading: tokio::sync::Mutex::new(()),
             ready: AtomicBool::new(false),
@@ -294,7 +298,7 @@ impl Handle {
             .filter(|e| !known.iter().any(|k| Arc::ptr_eq(k, e)))
             .cloned()
             .collect();
-        resolve::start(&fresh, &self.events, &tokio::runtime::Handle::current());
+        self.resolver.start(&fresh, &self.events, &tokio::runtime::Handle::current());
         let snapshot = Arc::new(snapshot);
         self.memory.set(checked.server.limits.memory);
         health::start(snapshot.checks(), &self.shared, &tokio::runtime::Handle::current());

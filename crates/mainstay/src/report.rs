@@ -63,6 +63,11 @@ pub fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
                 total,
             );
         }
+        for (index, worker) in shared.workers.iter().enumerate() {
+            let help = "Tasks of a worker: listeners, connections, requests that settle.";
+            let labels = [("worker", &*index.to_string())];
+            scrape.gauge("mainstay_worker_tasks", help, &labels, worker.tasks() as f64);
+        }
         upstreams::observe(&snapshot, shared.mono_ms(), scrape);
     });
 }

@@ -139,6 +139,8 @@ fn run_worker(seat: Seat, registry: &Arc<Registry>, log: LogQueue) {
         }
     };
     let cells = registry.worker();
+    // It is set once: each seat has an index of its own.
+    let _ = seat.shared.workers[seat.index].runtime.set(runtime.metrics());
     runtime.block_on(async move {
         let Seat { index, shared, mut inbox, recent, mut stop } = seat;
         let worker = Rc::new(Worker::new(index, shared, cells, log, recent, Random::from_os()));

@@ -9,13 +9,14 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use mainstay_core::clock::{Clock, MonoMs, UnixMs};
 use mainstay_core::random::Random;
 use mainstay_telemetry::{Cells, Event, EventLog, LogQueue, RecentRing};
 use rustc_hash::FxHashMap;
+use tokio::runtime::RuntimeMetrics;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
@@ -79,7 +80,7 @@ impl EngineShared {
     ) -> (Self, Vec<mpsc::Receiver<Message>>) {
         let door = || {
             let (inbox, receiver) = mpsc::channel(INBOX);
-            (WorkerPort { inbox, load: AtomicUsize::new(0) }, receiver)
+            (WorkerPort { inbox, load: AtomicUsize::new(0), runtime: OnceLock::new() }, receiver)
         };
         let (workers, inboxes) = (0..workers).map(|_| door()).unzip();
         let shared = Self {
@@ -128,6 +129,15 @@ pub struct WorkerPort {
     pub inbox: mpsc::Sender<Message>,
     /// Client connections of this worker, and HTTP/2 streams beside the first.
     pub load: AtomicUsize,
+    /// What its runtime tells of itself, once it runs.
+    pub runtime: OnceLock<RuntimeMetrics>,
+}
+
+impl WorkerPort {
+    /// Tasks that have not ended: listeners, connections, requests that settle.
+    pub fn tasks(&self) -> usize {
+        self.runtime.get().map_or(0, RuntimeMetrics::num_alive_tasks)
+    }
 }
 
 /// What a worker can be asked to do.

@@ -12,10 +12,10 @@ use super::{Act, GET, OK, Upstream, alone, ask, config, status};
 use crate::paused::paused;
 
 /// What is owed: status, code, the error of `Proxy-Status`, whether there is a `Retry-After`.
-type Owed = (u16, &'static str, &'static str, bool);
+pub(super) type Owed = (u16, &'static str, &'static str, bool);
 
 #[track_caller]
-fn is_owed(answer: &str, (code, problem, error, waits): Owed) {
+pub(super) fn is_owed(answer: &str, (code, problem, error, waits): Owed) {
     assert_eq!(status(answer), code, "{answer}");
     assert!(answer.contains(&format!("\"code\":\"{problem}\"")), "{problem}: {answer}");
     let error =

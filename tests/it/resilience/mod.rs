@@ -1,17 +1,54 @@
 //! What the engine does about an upstream that fails: each rule where it shows, over an engine in memory whose time stands
 //! still until nothing else is left to do, or over sockets where the operating system has a part in it.
+//!
+//! What can go wrong, and where it is shown. Tests over sockets to upstreams of HTTP/1 end with the question whether anything is left behind
+//! ([`sockets::World::nothing_left`]): no request, place, permit, task, connection, and nothing that holds an old configuration.
+//!
+//! | what goes wrong | over sockets | in memory, on paused time |
+//! |---|---|---|
+//! | refused, reset or closed on arrival, in the head | [`faults`] | [`causes`], [`exact`] |
+//! | a blackhole for handshakes; no answer; a minute late; a byte a second | [`faults`] | [`exact`], [`endpoints`] |
+//! | reset, end or silence in the body; chunks that break | [`faults`] | [`exact`], [`retry`] |
+//! | slow close | [`faults`] | [`exact`] |
+//! | garbage, wrong lengths, heads, trailers and interim answers without end | [`faults`], `pool`, `answers` | [`causes`] |
+//! | TLS fails, or never comes about | `transport`, [`breaker`] | |
+//! | a name does not resolve, or changes | [`dns`], `pool` | |
+//! | flapping; one of three replicas is bad | [`one_of_three`] | [`endpoints`] |
+//! | breaker: threshold, probes among a thousand, operations apart, clients' mistakes, closing again | [`half_open`] | [`breaker`] |
+//! | retry: unsafe ones, large bodies, budget at 100 % failure, deadline, `Retry-After`, after the head | [`again`], [`stale`] | [`retry`], [`h2`], [`hedge`], [`fallback`] |
+//! | retry: spread of the waits | | `policy::retry` |
+//! | a pooled connection dies as the request leaves | [`stale`] | |
+//! | overload: goodput and latency at 2, 5 and 10 times the capacity, recovery | [`full`] (no more than there are places) | [`overload`], [`shed`] |
+//! | overload: health and admin reachable, priorities over several workers, a reload while the queue is full | [`full`] | [`shed`] |
+//! | too little time left | | [`deadline`] |
+//! | health checks that fail, or never end | [`health`], [`checks`] | |
+//! | the clock is stepped, or the machine suspended | | [`clock`] |
+//!
+//! Where a cell of the second column is empty, the operating system has no part in it: what decides is the time, which only the
+//! engine in memory lets a test choose. Redis, the limits of consumers and 429 come with what they belong to.
 
+mod again;
 mod breaker;
 mod causes;
+mod checks;
+mod clock;
 mod deadline;
+mod dns;
 mod endpoints;
+mod exact;
 mod fallback;
+mod faults;
+mod full;
 mod h2;
+mod half_open;
 mod health;
 mod hedge;
+mod one_of_three;
 mod overload;
 mod retry;
 mod shed;
+mod sockets;
+mod stale;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -17,6 +17,7 @@ use mainstay_config::Published;
 use mainstay_core::clock::Clock;
 use mainstay_payments::traffic::{self, Summary};
 use mainstay_payments::{Ledger, Running, Service, sample_curl};
+use mainstay_proxy::forward::resolve::Resolver;
 use mainstay_telemetry::Output;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -229,6 +230,7 @@ async fn start_engine(path: &Path, services: &[Running], options: Options) -> Re
             fell_back: None,
             services: Services::default(),
             inherited: Inherited::default(),
+            resolver: Resolver::default(),
         };
         match Engine::start(start).await {
             Err(StartError::Bind(_)) if starts < STARTS_MAX => {}

@@ -15,7 +15,8 @@ use mainstay_policy::retry::{Budget, BudgetPlan, Causes, RetryPlan};
 use mainstay_policy::shed::{Gate, LimitPlan, Rate, ShedPlan};
 use mainstay_proxy::forward::health::{HealthPlan, Probe};
 use mainstay_proxy::forward::policies::{
-    BreakerLive, BreakerScope, Fallback, HashOn, HedgeLive, Policies, RateLive, Respond, RetryLive, ShedLive,
+    BreakerLive, BreakerScope, BudgetLive, Fallback, HashOn, HedgeLive, Policies, RateLive, Respond,
+    RetryLive, ShedLive,
 };
 use mainstay_proxy::metrics;
 use mainstay_proxy::plan::HostPlan;
@@ -24,6 +25,8 @@ use super::{Defect, Surroundings};
 
 /// State that is new begins at the engine's start: what lies in the past then counts for nothing.
 const BEGIN: MonoMs = MonoMs(0);
+/// The default of `retries.budget`, for dead pooled connections where there are no retries.
+const WITHOUT_RETRIES: BudgetPlan = BudgetPlan { ratio: 0.2, floor_per_s: 1.0 };
 /// The default of `retries.replay_body`.
 const REPLAY_BYTES: usize = 64 * 1024;
 /// `rate_max` without `concurrency` lets an attempt wait for so long.
@@ -83,7 +86,8 @@ pub(super) fn policies(
     let fallback = upstream.fallback.iter().map(|fallback| self::fallback(fallback, indices));
     let shares = upstream.shares_idempotency_with.as_deref().map(|name| indices.upstream(name));
     Ok(Policies {
-        retry: upstream.retries.as_ref().map(|retries| retry(retries, old)),
+        retry: upstream.retries.as_ref().map(retry),
+        budget: budget(upstream.retries.as_ref(), old),
         replay_bytes_max: replay_bytes_max(upstream),
         breaker: upstream.breaker.as_ref().map(|breaker| self::breaker(breaker, old, indices)),
         hedge: upstream.hedge.as_ref().map(|hedge| self::hedge(hedge, old)),
@@ -106,7 +110,7 @@ fn replay_bytes_max(upstream: &checked::Upstream) -> usize {
     }
 }
 
-fn retry(retries: &checked::Retries, old: Option<&Policies>) -> RetryLive {
+fn retry(retries: &checked::Retries) -> RetryLive {
     let on = &retries.on;
     let plan = RetryPlan {
         attempts_max: retries.attempts_max,
@@ -121,11 +125,17 @@ fn retry(retries: &checked::Retries, old: Option<&Policies>) -> RetryLive {
         backoff_max_ms: ms(retries.backoff_max),
         honours_key: retries.honours_idempotency_key,
     };
-    let budget_plan = BudgetPlan { ratio: retries.budget_ratio, floor_per_s: retries.budget_floor };
-    let known = old.and_then(|old| old.retry.as_ref()).filter(|known| known.budget_plan == budget_plan);
-    let budget =
-        known.map_or_else(|| Arc::new(Budget::new(budget_plan, BEGIN)), |known| Arc::clone(&known.budget));
-    RetryLive { plan, budget_plan, budget }
+    RetryLive { plan }
+}
+
+fn budget(retries: Option<&checked::Retries>, old: Option<&Policies>) -> BudgetLive {
+    let plan = retries.map_or(WITHOUT_RETRIES, |retries| BudgetPlan {
+        ratio: retries.budget_ratio,
+        floor_per_s: retries.budget_floor,
+    });
+    let known = old.map(|old| &old.budget).filter(|known| known.plan == plan);
+    let budget = known.map_or_else(|| Arc::new(Budget::new(plan, BEGIN)), |known| Arc::clone(&known.budget));
+    BudgetLive { plan, budget }
 }
 
 fn breaker(breaker: &checked::Breaker, old: Option<&Policies>, indices: &Indices<'_>) -> BreakerLive {

@@ -23,7 +23,7 @@ fn upstream(plan: &Arc<UpstreamPlan>, now: MonoMs) -> UpstreamReport {
         upstream: plan.name.to_string(),
         endpoints: plan.shared.endpoints.iter().map(|e| endpoint(e, now)).collect(),
         breakers: policies.breaker.as_ref().map(|live| breakers(live, now)).unwrap_or_default(),
-        retry_budget: policies.retry.as_ref().map(|retry| retry.budget.level(now)),
+        retry_budget: policies.retry.as_ref().map(|_| policies.budget.budget.level(now)),
         concurrency: policies.shed.as_ref().map(|shed| concurrency(shed)),
     }
 }
@@ -125,9 +125,9 @@ pub fn observe(snapshot: &Snapshot, now: MonoMs, scrape: &mut Scrape) {
             let limit = f64::from(shed.gate.limit());
             scrape.gauge("mainstay_upstream_concurrency_limit", help, &labels, limit);
         }
-        if let Some(retry) = &plan.policies.retry {
+        if plan.policies.retry.is_some() {
             let help = "Further attempts that the retry budget would allow.";
-            let level = retry.budget.level(now);
+            let level = plan.policies.budget.budget.level(now);
             scrape.gauge("mainstay_retry_budget", help, &[("upstream", upstream)], level);
         }
     }

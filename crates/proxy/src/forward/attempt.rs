@@ -2,8 +2,9 @@
 //!
 //! A connection is had, the request is sent over it, and its answer awaited within the time for one attempt. How an
 //! attempt failed, how far it got, and whether its body can be sent again is told to whoever decides what
-//! happens next ([`Failed`]). Only one thing is mended here, unseen by anyone: a pooled connection that turns out to be dead is
-//! replaced by a new one, where nothing was sent over it or the request changes nothing.
+//! happens next ([`Failed`]). Only one thing is mended here, unseen by the client: a pooled connection that turns out to be dead is
+//! replaced by a new one, where nothing was sent over it, or where the request changes nothing and the budget of further
+//! attempts has one left.
 
 use std::future::{Future, poll_fn};
 use std::mem;
@@ -101,7 +102,7 @@ pub async fn attempt(
     let exchange = trip.exchange(endpoint, acquired, body);
     match flight.answer(exchange, end).await {
         Ok(head) => Ok(flight.answered(head)),
-        Err(Why::Exchange(error)) if reused && flight.may_resend(&error) => {
+        Err(Why::Exchange(error)) if reused && trip.may_resend(&flight, &error) => {
             Box::pin(resend(trip, endpoint, flight, end)).await
         }
         Err(why) => Err(flight.fail(trip, why)),
@@ -130,6 +131,20 @@ impl Trip<'_> {
             };
             (acquired, reused)
         })
+    }
+
+    /// Whether the request may go out again over a new connection. The first time it may have cost the service as much as
+    /// any attempt, so it takes a token as any further one does; what has not left costs nothing.
+    fn may_resend(&self, flight: &InFlight, error: &ExchangeError) -> bool {
+        if !flight.may_resend(error) {
+            return false;
+        }
+        let budget = &self.upstream.policies.budget.budget;
+        let may = flight.reached() == Reached::Nothing || budget.withdraw(self.cx.worker.mono_ms());
+        if !may {
+            self.cx.trail(Stage::Send, "a pooled connection had died; the retry budget is spent");
+        }
+        may
     }
 
     fn exchange(&self, endpoint: &LocalEndpoint, acquired: Acquired, body: RequestBody) -> Exchange {

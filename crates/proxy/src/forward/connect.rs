@@ -94,7 +94,10 @@ impl ConnectError {
 
     fn from_io(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Refused,
+            // A reset before anyone has noticed that the connection stood: somebody is there, and does not want it.
+            io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => Self::OutOfResources,
             _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Self::OutOfResources,

@@ -52,8 +52,8 @@ async fn another(trip: &Trip<'_>, index: usize, in_vain: &mut InVain) -> Option<
     }
     // After an attempt it is a further one; without one it is the first.
     if in_vain.attempts > 0
-        && let Some(retry) = &trip.upstream.policies.retry
-        && !retry.budget.withdraw(cx.worker.mono_at(now))
+        && trip.upstream.policies.retry.is_some()
+        && !trip.upstream.policies.budget.budget.withdraw(cx.worker.mono_at(now))
     {
         cx.trail(Stage::Fallback, format!("{} is not asked: the retry budget is spent", upstream.name));
         return None;

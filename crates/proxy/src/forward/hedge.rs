@@ -97,9 +97,8 @@ async fn second(trip: &Trip<'_>, tried: &mut Tried, hedge: &HedgeLive) -> Option
     if !hedge.state.may(mono) {
         return None;
     }
-    if let Some(retry) = &trip.upstream.policies.retry
-        && !retry.budget.withdraw(mono)
-    {
+    let policies = &trip.upstream.policies;
+    if policies.retry.is_some() && !policies.budget.budget.withdraw(mono) {
         return None;
     }
     step::may_begin(trip, tried, now).await.ok()

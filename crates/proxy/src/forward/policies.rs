@@ -21,6 +21,9 @@ use super::shed::Waiter;
 pub struct Policies {
     /// When a request is sent again.
     pub retry: Option<RetryLive>,
+    /// How many further attempts there may be: retries, fallbacks, and what is sent again because a pooled connection had died,
+    /// which is so without retries, too.
+    pub budget: BudgetLive,
     /// Longest body that is kept to be sent again, here or to another upstream; 0: nobody would.
     pub replay_bytes_max: usize,
     /// When nothing is sent at all.
@@ -45,8 +48,12 @@ pub struct Policies {
 pub struct RetryLive {
     /// When.
     pub plan: RetryPlan,
-    /// What the budget is made of.
-    pub budget_plan: BudgetPlan,
+}
+
+/// The budget of further attempts.
+pub struct BudgetLive {
+    /// What it is made of.
+    pub plan: BudgetPlan,
     /// How many more.
     pub budget: Arc<Budget>,
 }

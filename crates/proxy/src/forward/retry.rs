@@ -63,10 +63,8 @@ pub async fn attempts(
     let mut tries = Tries::default();
     loop {
         let stepped = step::step(trip, &mut tries, place.as_ref(), body, now).await;
-        if let (0, Some(retry)) = (tries.made, &policies.retry)
-            && stepped.as_ref().err().is_none_or(|missed| !missed.is_refused())
-        {
-            retry.budget.deposit(trip.cx.worker.mono_at(now));
+        if tries.made == 0 && stepped.as_ref().err().is_none_or(|missed| !missed.is_refused()) {
+            policies.budget.budget.deposit(trip.cx.worker.mono_at(now));
         }
         let missed = match stepped {
             Ok(answered) if !step::is_failure(&answered) => return Ok(answered),
@@ -143,7 +141,7 @@ fn ask(trip: &Trip<'_>, retry: &RetryLive, made: u32, failed: &Failed, replayabl
     let asked = Asked { safe: cx.method.is_safe(), has_key: has_key(&trip.request.headers), replayable };
     let now = Instant::now();
     let left_ms = trip.times.total().map(|until| until.saturating_duration_since(now).as_millis() as u64);
-    let withdraw = || retry.budget.withdraw(cx.worker.mono_at(now));
+    let withdraw = || trip.upstream.policies.budget.budget.withdraw(cx.worker.mono_at(now));
     decide(&retry.plan, made, failed, &asked, left_ms, cx.worker.random.share(), withdraw)
 }
 
