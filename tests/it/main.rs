@@ -16,6 +16,7 @@ mod guards;
 mod h2_control;
 mod http2;
 mod identity;
+mod keys;
 mod limits;
 mod local;
 mod paused;

@@ -7,6 +7,7 @@
 mod counts;
 mod fuzz;
 mod mutants;
+mod postgres;
 mod promtool;
 mod schema;
 mod setup;

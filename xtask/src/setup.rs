@@ -4,7 +4,7 @@
 //! not allowed, named with the exact commands. Cargo's helpers go into `target/tools`, so that the project changes
 //! nothing of a developer's own installation; only compilers and servers come from the system.
 
-use crate::shell;
+use crate::{postgres, shell};
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// A thing that must answer before a step can run.
@@ -79,12 +79,16 @@ const fn need(probe: &'static [&'static str], what_for: &'static str, source: So
     Need { probe, what_for, source, long }
 }
 
+/// The server's programs are on nobody's path: they are looked for where Debian puts them.
+const POSTGRES: &[&str] = &["postgres", "--version"];
+
 static NEEDS: &[Need] = &[
     need(&["cc", "--version"], "linking, and jemalloc", Source::Debian("gcc libc6-dev"), false),
     need(&["make", "--version"], "building jemalloc", Source::Debian("make"), false),
     need(&["curl", "--version"], "trying what the guides show", Source::Debian("curl"), false),
     need(&["nginx", "-v"], "comparing what is refused and forwarded", Source::Debian("nginx"), false),
     need(&["haproxy", "-v"], "comparing what is refused and forwarded", Source::Debian("haproxy"), false),
+    need(POSTGRES, "the tests of the store", Source::Debian("postgresql"), false),
     need(&["cargo", "fmt", "--version"], "the format check", Source::Component("rustfmt"), false),
     need(&["cargo", "clippy", "--version"], "the lints", Source::Component("clippy"), false),
     need(&["cargo", "nextest", "--version"], "running the tests", Source::Tool(&NEXTEST), false),
@@ -110,7 +114,7 @@ static NEEDS: &[Need] = &[
 /// Makes sure that everything is there, or says what to do. `may_install` is what the caller allows.
 pub(crate) fn run(root: &Path, long: bool, may_install: bool) -> Result<(), String> {
     let missing: Vec<&Need> =
-        NEEDS.iter().filter(|need| (long || !need.long) && !shell::answers(root, need.probe)).collect();
+        NEEDS.iter().filter(|need| (long || !need.long) && !answers(root, need)).collect();
     for need in &missing {
         println!("missing: {} (for {})", need.probe[..need.probe.len() - 1].join(" "), need.what_for);
     }
@@ -132,10 +136,14 @@ pub(crate) fn run(root: &Path, long: bool, may_install: bool) -> Result<(), Stri
             Source::Wheels(wheels) => install_wheels(root, wheels)?,
         }
     }
-    match missing.iter().find(|need| !shell::answers(root, need.probe)) {
+    match missing.iter().find(|need| !answers(root, need)) {
         None => Ok(()),
         Some(need) => Err(format!("`{}` still does not answer after its installation", need.probe.join(" "))),
     }
+}
+
+fn answers(root: &Path, need: &Need) -> bool {
+    if need.probe == POSTGRES { postgres::is_installed() } else { shell::answers(root, need.probe) }
 }
 
 /// The benchmarks' runner must have the very version of the library they were written with.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the steps, in the order in which they are cheapest to fail.
 
-use crate::{counts, fuzz, mutants, promtool, schema, setup, shell, tidy};
+use crate::{counts, fuzz, mutants, postgres, promtool, schema, setup, shell, tidy};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -128,7 +128,10 @@ fn clippy(root: &Path, _: &Options) -> Result<Done, String> {
 }
 
 fn test(root: &Path, _: &Options) -> Result<Done, String> {
-    shell::run(nextest(root, &["--profile", "default"]))?;
+    // One server for all tests; a run without it is no run, where a single crate's tests may skip what needs it.
+    let server = postgres::Server::start(root)?;
+    postgres::run_with(&server, nextest(root, &["--profile", "default"]))?;
+    drop(server);
     // nextest runs no documentation tests: they are not programs of their own.
     well(shell::run(shell::cargo(root, &["test", "--doc", "--workspace"])))
 }
@@ -141,7 +144,8 @@ fn conformance(root: &Path, _: &Options) -> Result<Done, String> {
 
 fn ignored(root: &Path, _: &Options) -> Result<Done, String> {
     let arguments = ["--profile", "long", "--run-ignored", "only", "--no-tests", "warn"];
-    well(shell::run(nextest(root, &arguments)))
+    let server = postgres::Server::start(root)?;
+    well(postgres::run_with(&server, nextest(root, &arguments)))
 }
 
 fn nextest(root: &Path, more: &[&str]) -> std::process::Command {

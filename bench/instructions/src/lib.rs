@@ -32,7 +32,7 @@ pub const RESILIENCE_DEFAULT: &str =
     "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2, http://127.0.0.1:3]";
 /// Everything that looks after failures, over three endpoints.
 pub const RESILIENCE_ON: &str = "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2, http://127.0.0.1:3], \
-retries: {}, breaker: { scope: operation }, eject: {}, hedge: {}, concurrency: {}, rate_max: 1000000/s, \
+retries: {}, breaker: { scope: operation }, eject: {}, hedge: { after: 600s }, concurrency: {}, rate_max: 1000000/s, \
 health: { tcp: true }, fallback: [{ respond: { status: 503 } }]";
 
 /// An engine in memory with a connected client.

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod identity;
 mod resilience;
 
+pub use identity::{ApiKeysAuth, Auth, AuthRule, Consumer, Identity, Plan, Preauth, Store, Stores};
 pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,
     Hedge, HedgeAfter, MemoryLimit, Priority, Respond, Retries, RetryOn,
@@ -31,6 +33,8 @@ pub struct Checked {
     pub control: Control,
     /// `portal.public_url` without a trailing slash: base of problem types and guide links.
     pub public_url: Option<String>,
+    /// Who calls: ways to prove it, plans, consumers of the file.
+    pub identity: Identity,
     /// By name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// By name.
@@ -54,6 +58,8 @@ pub struct Server {
     pub http2_window: u32,
     /// `server.limits`.
     pub limits: Limits,
+    /// `server.preauth`; `None`: off.
+    pub preauth: Option<Preauth>,
     /// `server.trusted_proxies` as networks.
     pub trusted_proxies: Vec<Network>,
     /// `server.health_path`.
@@ -296,6 +302,8 @@ pub struct Cors {
 pub struct Version {
     pub name: String,
     pub upstream: Arc<Upstream>,
+    /// What test keys reach; `None`: they are refused.
+    pub sandbox: Option<Arc<Upstream>>,
     pub lifecycle: Lifecycle,
     /// All that is served, at least one.
     pub operations: Vec<Operation>,
@@ -340,17 +348,14 @@ pub struct Operation {
     pub timeouts: OperationTimeouts,
     /// Who may call it.
     pub auth: Auth,
-    pub priority: Priority,
+    /// What a credential must be for, all of them, in the order of their names.
+    pub scopes: Vec<String>,
+    /// `None`: its caller's plan says.
+    pub priority: Option<Priority>,
     /// Lower-case tokens of the `Upgrade` field that may switch protocols; empty: none.
     pub upgrade: Vec<String>,
     /// The operation's own sunset, which outlives or shortens the version's.
     pub sunset_s: Option<i64>,
-}
-
-/// Who may call an operation. More ways come with identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Auth {
-    None,
 }
 
 /// The upstream's timeouts with those of defaults, class and operation over them. `None`: off.

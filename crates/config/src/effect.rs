@@ -42,18 +42,26 @@ fn of_operation(api: &Api, version: &Version, operation: &Operation) -> Map<Stri
     put("strip_prefix", json!(operation.strip_prefix));
     put(
         "auth",
-        json!(match operation.auth {
-            Auth::None => "none",
-        }),
+        match &operation.auth {
+            Auth::None => json!("none"),
+            Auth::Any(rules) => rules.iter().map(|rule| json!(rule.to_string())).collect(),
+        },
     );
+    if !operation.scopes.is_empty() {
+        put("scopes", json!(operation.scopes));
+    }
+    if let Some(sandbox) = &version.sandbox {
+        put("sandbox", json!(sandbox.name));
+    }
     put("body", json!(show_size(operation.body_max)));
     put(
         "priority",
         json!(match operation.priority {
-            Priority::Critical => "critical",
-            Priority::High => "high",
-            Priority::Normal => "normal",
-            Priority::Low => "low",
+            Some(Priority::Critical) => "critical",
+            Some(Priority::High) => "high",
+            Some(Priority::Normal) => "normal",
+            Some(Priority::Low) => "low",
+            None => "of the plan",
         }),
     );
     let off = |duration: Option<Duration>| json!(duration.map_or_else(|| "off".to_owned(), show_duration));
@@ -268,7 +276,19 @@ fn loosens(key: &str, old: Option<&Value>, new: Option<&Value>) -> Option<&'stat
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
     match key {
-        "auth" => (text(new).as_deref() == Some("none")).then_some("anyone may call it"),
+        "auth" if text(new).as_deref() == Some("none") => Some("anyone may call it"),
+        "auth" => {
+            let known = list(old);
+            let more = list(new).iter().any(|way| !known.contains(way));
+            (more && text(old).is_none()).then_some("there is one more way to be let in")
+        }
+        "scopes" => {
+            let wanted = list(new);
+            list(old)
+                .iter()
+                .any(|scope| !wanted.contains(scope))
+                .then_some("a scope is not asked for any more")
+        }
         "body" => {
             let bytes = |value| text(value).and_then(|text| parse_size(&text).ok());
             (bytes(new)? > bytes(old)?).then_some("larger bodies are accepted")

@@ -1,8 +1,9 @@
 //! The admin API, health and metrics on a listener of their own, and the client that the command line uses.
 //!
 //! Rules of this room:
-//! - It knows the engine only through [`mainstay_core::port::Engine`] and runs on the control side's own
-//!   runtime: whatever happens here, no request of the data plane waits for it.
+//! - It knows the engine only through [`mainstay_core::port::Engine`], what is kept only through
+//!   [`mainstay_core::catalogue::Catalogue`], and runs on the control side's own runtime: whatever happens here, no
+//!   request of the data plane waits for it.
 //! - The listener is on loopback, or speaks TLS alone. Whoever can open a connection to it is still nobody: admin
 //!   paths ask for the token, and a browser that was tricked into calling is refused by its `Host` and `Origin` headers.
 //! - Certificates are somebody else's: [`TlsSource`] gives what rustls needs, for each connection anew.
@@ -10,16 +11,21 @@
 //! - Every refusal is a problem document made in the module `problem`; handlers only say which one.
 
 mod body;
+mod caller;
 mod calls;
+mod catalogue;
 pub mod client;
+mod fields;
 mod guard;
 pub mod limits;
 mod loopback;
 mod problem;
+mod query;
 mod routes;
 mod secure;
 mod serve;
 pub mod token;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +37,7 @@ use std::path::PathBuf;
 use tokio::net::TcpListener;
 
 pub use secure::TlsSource;
-pub use serve::serve;
+pub use serve::{Parts, serve};
 pub use token::{Token, TokenError};
 
 /// Where the control side listens and what opens it.

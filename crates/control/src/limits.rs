@@ -27,6 +27,9 @@ pub const EXCHANGE_MAX: Duration = Duration::from_secs(60);
 /// From the shutdown to the end, answers under way included.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Changes under way at once: they go on when the caller leaves, so connections do not bound them. Further ones wait.
+pub const CHANGES_MAX: usize = 64;
+
 /// The limits of one server: tests use smaller ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {

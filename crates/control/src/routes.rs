@@ -8,21 +8,26 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::handler::Handler;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use mainstay_core::ProblemCode;
+use mainstay_core::catalogue::{Catalogue, Role};
+use mainstay_core::clock::Clock;
 use mainstay_core::port::{self, Engine, Loaded, Readiness};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::caller::{Bearer, Caller};
 use crate::calls::Call;
+use crate::catalogue::{audit, consumers, keys, plans, tokens};
 use crate::guard::{self, Reach};
+use crate::limits::CHANGES_MAX;
 use crate::problem::Refusal;
-use crate::token::Token;
+use crate::tokens::Tokens;
 
 /// The description of this API.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -34,15 +39,30 @@ const REQUEST_ID_LENGTH_MAX: usize = 256;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) engine: Arc<dyn Engine>,
-    token: Arc<Token>,
+    /// `None`: nothing is kept.
+    pub(crate) catalogue: Option<Arc<dyn Catalogue>>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) reach: Reach,
+    pub(crate) clock: Clock,
     /// One reload at a time: they go on when the client leaves, so connections do not bound them.
     reloading: Arc<Semaphore>,
+    /// The same for changes of the catalogue.
+    pub(crate) changing: Arc<Semaphore>,
+    /// One reading of the whole audit at a time.
+    pub(crate) verifying: Arc<Semaphore>,
 }
 
 impl App {
-    pub(crate) fn new(engine: Arc<dyn Engine>, token: Token, reach: Reach) -> Self {
-        Self { engine, token: Arc::new(token), reach, reloading: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        catalogue: Option<Arc<dyn Catalogue>>,
+        tokens: Arc<Tokens>,
+        reach: Reach,
+        clock: Clock,
+    ) -> Self {
+        let [reloading, verifying] = [1; 2].map(|places| Arc::new(Semaphore::new(places)));
+        let changing = Arc::new(Semaphore::new(CHANGES_MAX));
+        Self { engine, catalogue, tokens, reach, clock, reloading, changing, verifying }
     }
 }
 
@@ -51,10 +71,23 @@ impl App {
 pub(crate) enum Access {
     /// Everyone who reaches the listener.
     Open,
-    /// Everyone on this machine; where the listener can be reached from elsewhere, whoever has the token.
+    /// Everyone on this machine; where the listener can be reached from elsewhere, whoever has a token.
     Here,
-    /// Whoever has the token.
-    Token,
+    /// Whoever has a token of this role, or of one that includes it, for all apis.
+    Token(Role),
+    /// The same, and a token that is limited to some apis: the handler keeps to its limit.
+    Limited(Role),
+}
+
+impl Access {
+    fn check(self, bearer: &Bearer) -> Result<(), Refusal> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Here => bearer.require_all_apis(),
+            Self::Limited(role) => bearer.require(role),
+            Self::Token(role) => bearer.require(role).and_then(|()| bearer.require_all_apis()),
+        }
+    }
 }
 
 /// One operation.
@@ -75,21 +108,48 @@ impl Route {
     fn post<H: Handler<T, App>, T: 'static>(access: Access, path: &'static str, handler: H) -> Self {
         Self { method: "post", path, access, handler: post(handler) }
     }
+
+    fn patch<H: Handler<T, App>, T: 'static>(access: Access, path: &'static str, handler: H) -> Self {
+        Self { method: "patch", path, access, handler: patch(handler) }
+    }
+
+    fn delete<H: Handler<T, App>, T: 'static>(access: Access, path: &'static str, handler: H) -> Self {
+        Self { method: "delete", path, access, handler: delete(handler) }
+    }
 }
 
 /// Every operation of the control listener.
 pub(crate) fn table() -> Vec<Route> {
-    use Access::{Here, Open, Token};
+    use Access::{Here, Limited, Open, Token};
+    use Role::{Operator, Owner, Viewer};
     vec![
         Route::get(Open, "/livez", livez),
         Route::get(Open, "/readyz", readyz),
         Route::get(Here, "/metrics", metrics),
-        Route::post(Token, "/admin/v1/reload", reload),
-        Route::get(Token, "/admin/v1/config", config),
-        Route::get(Token, "/admin/v1/versions", versions),
-        Route::get(Token, "/admin/v1/upstreams", upstreams),
-        Route::get(Token, "/admin/v1/requests/{id}", request),
-        Route::get(Token, "/admin/v1/openapi.json", openapi),
+        Route::post(Token(Operator), "/admin/v1/reload", reload),
+        Route::get(Token(Viewer), "/admin/v1/config", config),
+        Route::get(Limited(Viewer), "/admin/v1/versions", versions),
+        Route::get(Token(Viewer), "/admin/v1/upstreams", upstreams),
+        Route::get(Token(Viewer), "/admin/v1/requests/{id}", request),
+        Route::get(Limited(Viewer), "/admin/v1/plans", plans::list),
+        Route::get(Limited(Viewer), "/admin/v1/consumers", consumers::list),
+        Route::post(Token(Operator), "/admin/v1/consumers", consumers::create),
+        Route::get(Limited(Viewer), "/admin/v1/consumers/{id}", consumers::show),
+        Route::patch(Token(Operator), "/admin/v1/consumers/{id}", consumers::update),
+        Route::delete(Token(Operator), "/admin/v1/consumers/{id}", consumers::delete),
+        Route::get(Limited(Viewer), "/admin/v1/consumers/{id}/keys", keys::list),
+        Route::post(Limited(Operator), "/admin/v1/consumers/{id}/keys", keys::create),
+        Route::get(Limited(Viewer), "/admin/v1/keys/{id}", keys::show),
+        Route::patch(Limited(Operator), "/admin/v1/keys/{id}", keys::update),
+        Route::delete(Limited(Operator), "/admin/v1/keys/{id}", keys::revoke),
+        Route::post(Limited(Operator), "/admin/v1/keys/{id}/rotate", keys::rotate),
+        Route::get(Token(Viewer), "/admin/v1/tokens", tokens::list),
+        Route::post(Token(Owner), "/admin/v1/tokens", tokens::create),
+        Route::get(Token(Viewer), "/admin/v1/tokens/{id}", tokens::show),
+        Route::delete(Token(Owner), "/admin/v1/tokens/{id}", tokens::revoke),
+        Route::get(Token(Viewer), "/admin/v1/audit", audit::list),
+        Route::get(Token(Viewer), "/admin/v1/audit/verify", audit::verify),
+        Route::get(Limited(Viewer), "/admin/v1/openapi.json", openapi),
     ]
 }
 
@@ -97,21 +157,32 @@ pub(crate) fn table() -> Vec<Route> {
 /// says 404 to everyone, which tells no more than the published description does.
 pub(crate) fn router(app: App) -> Router {
     let mut router = Router::new();
-    for route in table() {
-        let handler = match route.access {
-            Access::Open => route.handler,
-            Access::Here if app.reach.loopback => route.handler,
-            Access::Here | Access::Token => {
-                route.handler.route_layer(from_fn_with_state(app.clone(), require_token))
+    for Route { path, access, handler, .. } in table() {
+        let handler = match access {
+            Access::Open => handler,
+            Access::Here if app.reach.loopback => handler,
+            Access::Here | Access::Token(_) | Access::Limited(_) => {
+                let app = app.clone();
+                handler.route_layer(from_fn(move |request, next| {
+                    require_token(app.clone(), access, request, next)
+                }))
             }
         };
-        router = router.route(route.path, handler);
+        router = router.route(path, handler);
     }
     router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(app)
 }
 
-async fn require_token(State(app): State<App>, request: Request, next: Next) -> Result<Response, Refusal> {
-    guard::check_token(request.headers(), &app.token)?;
+async fn require_token(
+    app: App,
+    access: Access,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let presented = guard::bearer(request.headers())?;
+    let bearer = app.tokens.find(presented, app.clock.now().0).await?;
+    access.check(&bearer)?;
+    request.extensions_mut().insert(Arc::new(bearer));
     Ok(next.run(request).await)
 }
 
@@ -138,32 +209,17 @@ async fn metrics(State(app): State<App>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.engine.metrics()).into_response()
 }
 
-/// Runs to its end even if the client leaves or the request's time is up: half a reload helps nobody.
 async fn reload(State(app): State<App>, Extension(call): Extension<Call>) -> Result<Json<Loaded>, Refusal> {
     let permit = app.reloading.acquire_owned().await;
-    call.begin();
-    let work = tokio::spawn(async move {
+    let work = async move {
         let result = app.engine.reload().await;
         drop(permit);
-        result
-    });
-    // A task of its own, because the work may panic and the caller may leave, and the call is told either way.
-    let task = tokio::spawn(async move {
-        let result = work.await;
-        call.ended(match &result {
-            Ok(Ok(_)) => "ok",
-            Ok(Err(_)) => ProblemCode::ConfigurationRefused.code(),
-            Err(_) => ProblemCode::Internal.code(),
-        });
-        result
-    });
-    match task.await {
-        Ok(Ok(Ok(loaded))) => Ok(Json(loaded)),
-        Ok(Ok(Err(refused))) => Err(Refusal::configuration(parsed(&refused.problems)?)),
-        Ok(Err(_)) | Err(_) => Err(Refusal::internal(
-            "The reload ended unexpectedly; GET /admin/v1/config says what serves now.",
-        )),
-    }
+        match result {
+            Ok(loaded) => Ok(Json(loaded)),
+            Err(refused) => Err(Refusal::configuration(parsed(&refused.problems)?)),
+        }
+    };
+    call.run(work).await
 }
 
 /// Generation, digest and operations belong together, so they are read again when a reload came between.
@@ -179,8 +235,10 @@ async fn config(State(app): State<App>) -> Result<Json<Config>, Refusal> {
     Err(Refusal::busy("The configuration was being replaced while it was read.", 1))
 }
 
-async fn versions(State(app): State<App>) -> Json<List<port::VersionReport>> {
-    Json(List { items: app.engine.versions() })
+async fn versions(State(app): State<App>, caller: Caller) -> Json<List<port::VersionReport>> {
+    let mut items = app.engine.versions();
+    items.retain(|version| caller.bearer.covers(std::slice::from_ref(&version.api)));
+    Json(List { items })
 }
 
 async fn upstreams(State(app): State<App>) -> Json<List<port::UpstreamReport>> {
@@ -223,10 +281,10 @@ struct List<T> {
 }
 
 /// What came through the port is checked here, so that a fault of the engine is a 500 and never a broken document.
-fn parsed(json: &port::Json) -> Result<Value, Refusal> {
+pub(crate) fn parsed(json: &port::Json) -> Result<Value, Refusal> {
     serde_json::from_str(&json.0).map_err(|_| Refusal::internal("The engine gave a malformed answer."))
 }
 
-fn no_such(detail: &'static str) -> Refusal {
+pub(crate) fn no_such(detail: &'static str) -> Refusal {
     Refusal::new(ProblemCode::NotFound, detail)
 }

@@ -24,6 +24,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use mainstay_core::ProblemCode;
+use mainstay_core::catalogue::Catalogue;
 use mainstay_core::clock::Clock;
 use mainstay_core::port::Engine;
 use mainstay_core::random::{Random, uuid_v7};
@@ -34,6 +35,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::caller::Origin;
 use crate::calls::Call;
 use crate::guard::Reach;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
@@ -41,42 +43,61 @@ use crate::problem::{Refusal, finish};
 use crate::routes::{App, router};
 use crate::secure::{Handshake, Handshakes, TlsSource};
 use crate::token::Token;
+use crate::tokens::Tokens;
 use crate::{body, guard, loopback};
 
+/// What the control side serves.
+pub struct Parts {
+    /// With it, over HTTPS alone.
+    pub tls: Option<TlsSource>,
+    /// The token of the engine's own file: whoever has it may do everything.
+    pub token: Token,
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// Consumers, keys, tokens and the audit. `None`: nothing is kept, and their routes say what to configure.
+    pub catalogue: Option<Arc<dyn Catalogue>>,
+    /// Where calls that change something are told.
+    pub events: EventLog,
+    /// The date.
+    pub clock: Clock,
+}
+
 /// Serves the control side on `listener` until `shutdown` completes, then lets answers under way finish for at most
-/// [`DRAIN_MAX`](crate::limits::DRAIN_MAX). With `tls`, over HTTPS alone. Dropping the future ends every connection at
-/// once.
+/// [`DRAIN_MAX`](crate::limits::DRAIN_MAX). Dropping the future ends every connection at once.
 ///
 /// # Errors
-/// `InvalidInput` when the listener is not on loopback and there is no `tls`. A failing accept is retried and ends
+/// `InvalidInput` when the listener is not on loopback and there is no TLS. A failing accept is retried and ends
 /// nothing.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<TlsSource>,
-    token: Token,
-    engine: Arc<dyn Engine>,
-    events: EventLog,
+    parts: Parts,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    serve_within(Limits::default(), listener, tls, token, engine, events, shutdown).await
+    serve_within(Limits::default(), listener, parts, shutdown).await
 }
 
 pub(crate) async fn serve_within(
     limits: Limits,
     listener: TcpListener,
-    tls: Option<TlsSource>,
-    token: Token,
-    engine: Arc<dyn Engine>,
-    events: EventLog,
+    parts: Parts,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
+    let Parts { tls, token, engine, catalogue, events, clock } = parts;
     let address = listener.local_addr()?;
     if tls.is_none() {
         loopback::require(address)?;
     }
     let reach = Reach { tls: tls.is_some(), loopback: loopback::is_loopback(address.ip()) };
     let mut handshakes = tls.map(|source| Handshakes::new(source, &limits));
-    let front = Arc::new(Front::new(limits, App::new(engine, token, reach), events));
+    let tokens = Arc::new(Tokens::new(token, catalogue.clone()));
+    // Ends with this function, however it ends.
+    let mut following = JoinSet::new();
+    following.spawn({
+        let tokens = Arc::clone(&tokens);
+        async move { tokens.follow().await }
+    });
+    let app = App::new(engine, catalogue, tokens, reach, clock);
+    let front = Arc::new(Front::new(limits, app, events));
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (close, closing) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -205,6 +226,7 @@ struct Front {
 
 impl Front {
     fn new(limits: Limits, app: App, events: EventLog) -> Self {
+        let clock = app.clock.clone();
         Self {
             limits,
             reach: app.reach,
@@ -212,13 +234,14 @@ impl Front {
             events,
             router: TowerToHyperService::new(router(app)),
             random: Mutex::new(Random::from_os()),
-            clock: Clock::System,
+            clock,
         }
     }
 
     async fn answer(&self, mut request: Request<Incoming>, caller: IpAddr) -> Response {
         let id = self.request_id();
         let id = str::from_utf8(&id).unwrap_or_default();
+        request.extensions_mut().insert(Origin { address: caller, request_id: id.into() });
         let call = Call::of(request.method(), request.uri(), caller, id, &self.events);
         if let Some(call) = &call {
             request.extensions_mut().insert(call.clone());
@@ -265,6 +288,6 @@ fn slow_body() -> Refusal {
 }
 
 fn slow_answer() -> Refusal {
-    let detail = "There was no answer within 30 s; a reload that had begun goes on.";
+    let detail = "There was no answer within 30 s; a change that had begun goes on.";
     Refusal::new(ProblemCode::DeadlineExceeded, detail)
 }

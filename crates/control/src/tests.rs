@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod catalogue;
 mod client;
 mod description;
 mod refusals;
@@ -16,9 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mainstay_core::catalogue::{Catalogue, Consumer};
+use mainstay_core::clock::Clock;
 use mainstay_core::port::{
-    CallerReport, EndpointReport, Engine, Json, Loaded, PortFuture, Readiness, ReloadRefused, UpstreamReport,
-    VersionReport,
+    CallerReport, EndpointReport, Engine, Json, Loaded, PlanReport, PortFuture, Readiness, ReloadRefused,
+    UpstreamReport, VersionReport,
 };
 use mainstay_telemetry::{EventClock, EventLog, Output, Registry};
 use serde_json::Value;
@@ -31,7 +34,7 @@ use tokio::time::timeout;
 
 use crate::TlsSource;
 use crate::limits::Limits;
-use crate::serve::serve_within;
+use crate::serve::{Parts, serve_within};
 use crate::token::Token;
 
 const SECRET: &str = "test-token-0123456789abcdef0123456789";
@@ -67,6 +70,7 @@ struct Fake {
     config: Option<&'static str>,
     metrics: Option<String>,
     readiness_asked: AtomicU64,
+    file_consumers: Vec<Consumer>,
 }
 
 impl Engine for Fake {
@@ -138,6 +142,19 @@ impl Engine for Fake {
         }]
     }
 
+    fn apis(&self) -> Vec<String> {
+        ["accounts", "payments"].map(str::to_owned).to_vec()
+    }
+
+    fn plans(&self) -> Vec<PlanReport> {
+        let plan = |(name, priority): (&str, _)| PlanReport { plan: name.to_owned(), priority };
+        [("free", "low"), ("gold", "high")].map(plan).to_vec()
+    }
+
+    fn file_consumers(&self) -> Vec<Consumer> {
+        self.file_consumers.clone()
+    }
+
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {
         let found = match id {
             "known" => Some(Json(r#"{"request_id":"known","status":200}"#.to_owned())),
@@ -188,6 +205,17 @@ impl Server {
     }
 
     async fn at(listen: &str, tls: Option<TlsSource>, limits: Limits, engine: Fake) -> Self {
+        Self::with(listen, tls, limits, engine, None, Clock::System).await
+    }
+
+    async fn with(
+        listen: &str,
+        tls: Option<TlsSource>,
+        limits: Limits,
+        engine: Fake,
+        catalogue: Option<Arc<dyn Catalogue>>,
+        clock: Clock,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mainstay.token");
         write_token(&path);
@@ -197,13 +225,13 @@ impl Server {
         let engine = Arc::new(engine);
         let (stop, stopped) = oneshot::channel::<()>();
         let port: Arc<dyn Engine> = Arc::<Fake>::clone(&engine);
-        let served = token.clone();
         let events_path = folder.path().join("events.log");
         let output = Output::File(events_path.clone());
         let events = EventLog::start(output, &Registry::new(), EventClock::system()).unwrap();
-        let log = events.clone();
+        let (token_served, events_told) = (token.clone(), events.clone());
+        let parts = Parts { tls, token: token_served, engine: port, catalogue, events: events_told, clock };
         let task = tokio::spawn(async move {
-            serve_within(limits, listener, tls, served, port, log, async { drop(stopped.await) }).await
+            serve_within(limits, listener, parts, async { drop(stopped.await) }).await
         });
         Self { address, token, engine, stop: Some(stop), task, events, events_path, _folder: folder }
     }

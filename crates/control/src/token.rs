@@ -126,10 +126,16 @@ impl Token {
     }
 }
 
+/// Random bytes of the operating system, fit for secrets.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut random = [0_u8; N];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random)
+}
+
 fn random_token() -> io::Result<Token> {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut random = [0_u8; RANDOM_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let random = random_bytes::<RANDOM_BYTES>()?;
     let digits = random.iter().flat_map(|b| [HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
     Ok(Token(digits.collect()))
 }

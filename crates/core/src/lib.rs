@@ -4,16 +4,19 @@
 //! dependency on any other crate of the workspace. A type belongs here when two crates that must not
 //! know each other have to talk about it.
 
+pub mod catalogue;
 pub mod clock;
 pub mod port;
 pub mod principal;
 pub mod priority;
 pub mod problem;
 pub mod random;
+pub mod scopes;
 pub mod trail;
 pub mod units;
 
-pub use principal::Principal;
+pub use principal::{Caller, Principal};
 pub use priority::Priority;
 pub use problem::{Problem, ProblemCode};
+pub use scopes::{ScopeNames, ScopeSet};
 pub use trail::{Stage, Trail};

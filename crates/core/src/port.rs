@@ -5,6 +5,8 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
+use crate::catalogue::Consumer;
+
 /// A boxed future: calls through a port leave the room, so one allocation does not count.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -20,6 +22,12 @@ pub trait Engine: Send + Sync + 'static {
     fn versions(&self) -> Vec<VersionReport>;
     /// Each upstream with its endpoints and connections.
     fn upstreams(&self) -> Vec<UpstreamReport>;
+    /// The names of all apis.
+    fn apis(&self) -> Vec<String>;
+    /// The plans of the configuration, in the order of their names.
+    fn plans(&self) -> Vec<PlanReport>;
+    /// The consumers that stand in the configuration, in the order of their ids. They have no date.
+    fn file_consumers(&self) -> Vec<Consumer>;
     /// What happened to a recent request, if it is still remembered.
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>>;
     /// Whether the engine is ready, and what is wrong beside.
@@ -48,6 +56,15 @@ pub struct Loaded {
 pub struct ReloadRefused {
     /// The problems as `mainstay check --output json` prints them: a JSON array as text.
     pub problems: Json,
+}
+
+/// One plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanReport {
+    /// Its name in the configuration.
+    pub plan: String,
+    /// `critical`, `high`, `normal` or `low`, for operations that do not say it themselves.
+    pub priority: &'static str,
 }
 
 /// One version of one api.

@@ -48,12 +48,39 @@ problems! {
     /// Host is missing, doubled or malformed.
     BadHost "bad_host" 400 "The Host header is missing or malformed"
         "Send exactly one Host header (or :authority) with a host name and an optional port.";
+    /// Two credentials that are not one identity, or one of them several times.
+    ConflictingCredentials "conflicting_credentials" 400 "The credentials contradict one another"
+        "Send each credential once, and only credentials that belong to the same consumer.";
+    /// A credential in the URL, where logs and histories keep it.
+    KeyInQuery "key_in_query" 400 "Credentials do not belong in a URL"
+        "Send the key or token in a header. Revoke the one that was in the URL: it may stand in logs.";
+    /// The body is no JSON object, or one that could be read in two ways.
+    MalformedBody "malformed_body" 400 "The body is malformed"
+        "Send one JSON object in UTF-8, each of its fields once.";
     /// No credentials where some are asked for. On the control listener: the admin token is missing or wrong.
     Unauthenticated "unauthenticated" 401 "Credentials are missing or wrong"
         "Send the credentials that WWW-Authenticate in the answer asks for.";
+    /// A credential that is not accepted: unknown, revoked, badly signed, or of a suspended consumer.
+    InvalidCredentials "invalid_credentials" 401 "The credentials are not accepted"
+        "Check that the key or token is the right one for this API, or ask for a new one.";
+    /// A credential whose time is over.
+    CredentialsExpired "credentials_expired" 401 "The credentials have expired"
+        "Get a new token or key, and check this machine's clock.";
+    /// A key that was not issued like this: a letter was lost or changed on the way.
+    MalformedKey "malformed_key" 401 "The API key is misspelt"
+        "Copy the whole key again; a checksum in it says that it is not as it was issued.";
     /// A web page of another origin called the admin API.
     OriginRefused "origin_refused" 403 "Web pages of other origins are not served here"
         "Call from a program or the command line; they send no Origin header.";
+    /// The credential may not be used for this.
+    PermissionMissing "permission_missing" 403 "A permission is missing"
+        "Ask for a credential with the permission that the detail names.";
+    /// A test credential, and the version has nothing for it.
+    NoSandbox "no_sandbox" 403 "This version has no sandbox"
+        "Use a live credential, or a version with a sandbox; a test credential never reaches the live service.";
+    /// The credential may not be used from where the client is.
+    AddressNotAllowed "address_not_allowed" 403 "The credentials may not be used from this address"
+        "Call from one of the networks that the key is restricted to, or ask for another key.";
     /// No operation for this path.
     NotFound "not_found" 404 "No such resource"
         "Check the path against the API's documentation; a trailing slash counts.";
@@ -66,9 +93,15 @@ problems! {
     /// Head or body arrived too slowly.
     RequestTimeout "request_timeout" 408 "The request arrived too slowly"
         "Send the request again over a new connection.";
+    /// It does not fit what is there already.
+    Conflict "conflict" 409 "This does not fit what is there"
+        "Read what is there, and decide whether it is what you want.";
     /// The version or operation is past its sunset.
     VersionRetired "version_retired" 410 "This version has been retired"
         "Move to the successor; the guide says how.";
+    /// The record was changed by somebody else since it was read.
+    PreconditionFailed "precondition_failed" 412 "The record has been changed since it was read"
+        "Read it again, make the change to what it says now, and send the new ETag in If-Match.";
     /// The body is over the operation's limit.
     BodyTooLarge "body_too_large" 413 "The request body is too large"
         "Send a smaller body; the detail says how large it may be.";
@@ -84,9 +117,15 @@ problems! {
     /// A reload was asked for, and the new configuration has problems.
     ConfigurationRefused "configuration_refused" 422 "The configuration was not taken over"
         "Correct what 'problems' names and reload again; the configuration before it goes on serving.";
+    /// Values that cannot be used.
+    InvalidValue "invalid_value" 422 "A value cannot be used"
+        "Correct what 'errors' names and send it again; nothing was changed.";
     /// Too many or too large header fields.
     HeadersTooLarge "headers_too_large" 431 "The request headers are too large"
         "Send fewer or smaller header fields (often: cookies).";
+    /// Too many failed attempts to prove an identity.
+    TooManyAttempts "too_many_attempts" 429 "Too many failed attempts"
+        "Wait for Retry-After and check the credentials before the next attempt.";
     /// A failure inside the engine.
     Internal "internal" 500 "Something went wrong in the gateway"
         "Try again later; if it happens again, report the request id.";
@@ -148,6 +187,12 @@ problems! {
     /// queue, nothing is answered with it.
     Draining "draining" 503 "The gateway is shutting down"
         "Try again at once over a new connection; nothing was sent to the service.";
+    /// What says whether a credential is good cannot be asked.
+    IdentityUnavailable "identity_unavailable" 503 "The credentials cannot be checked now"
+        "Try again after Retry-After; nothing was sent to the service.";
+    /// The store does not answer, or cannot write.
+    StoreUnavailable "store_unavailable" 503 "The store is not available"
+        "Try again after Retry-After. Before you repeat a change, look whether it was made: its answer may be what was lost.";
     /// No connection within the connect timeout.
     UpstreamConnectTimeout "upstream_connect_timeout" 504 "The service did not accept a connection in time"
         "Try again later; nothing was sent to the service.";
@@ -175,12 +220,21 @@ pub struct Problem {
     pub successor: Option<String>,
     /// Where the migration guide is.
     pub guide: Option<String>,
+    /// What the caller would need, and has not.
+    pub permission: Option<Box<str>>,
 }
 
 impl Problem {
     /// A problem with its sentence.
     pub fn new(code: ProblemCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), retry_after_s: None, successor: None, guide: None }
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after_s: None,
+            successor: None,
+            guide: None,
+            permission: None,
+        }
     }
 
     /// Adds when to try again.

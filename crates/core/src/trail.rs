@@ -12,8 +12,12 @@ pub enum Stage {
     Route,
     /// The lifecycle of the version was applied.
     Version,
+    /// Who calls was found out.
+    Authenticate,
     /// The body was bounded.
     Body,
+    /// What the caller may do was decided.
+    Authorize,
     /// The time left was compared with what the service usually takes.
     Deadline,
     /// A place among the upstream's requests was taken, or waited for.
@@ -45,7 +49,9 @@ impl Stage {
             Self::Accept => "accept",
             Self::Route => "route",
             Self::Version => "version",
+            Self::Authenticate => "authenticate",
             Self::Body => "body",
+            Self::Authorize => "authorize",
             Self::Deadline => "deadline",
             Self::Queue => "queue",
             Self::Breaker => "breaker",

@@ -12,14 +12,17 @@ use std::time::Duration;
 use mainstay_config::checked::{Checked, Listener, LogOutput};
 use mainstay_config::{ListenPlaces, Problem, Published};
 use mainstay_control::token::{Token, TokenError};
+use mainstay_core::catalogue::StoreError;
 use mainstay_core::clock::{Clock, monotonic};
 use mainstay_core::units::show_date;
+use mainstay_identity::index::Index;
 use mainstay_proxy::accept::door::{Doors, Gate};
 use mainstay_proxy::engine::{DataPlane, Parts};
 use mainstay_proxy::forward::health;
 use mainstay_proxy::forward::resolve::Resolver;
 use mainstay_telemetry::{Event, EventClock, EventLog, LogWriter, Output, Recent, Registry};
 
+use crate::catalogue::{self, Keeper};
 use crate::handover::{self, CONTROL, HandoverError, InheritError, Inherited, Successor};
 use crate::listen::{self, ControlServer};
 use crate::local::Services;
@@ -78,6 +81,9 @@ pub enum StartError {
     /// An address cannot be bound.
     #[error("{}", .0.message)]
     Bind(Box<Problem>),
+    /// The catalogue.
+    #[error("cannot open the catalogue (stores): {0}")]
+    Store(#[from] StoreError),
     /// The admin token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -106,6 +112,7 @@ pub struct Engine {
     /// Whether the admin token was made now.
     pub token_created: bool,
     plane: DataPlane,
+    keeper: Keeper,
     services: Services,
     server: ControlServer,
     drain_within: Duration,
@@ -121,8 +128,14 @@ impl Engine {
         let Start { checked, places, published, loader, clock, events, fell_back, services, .. } = start;
         let (mut inherited, resolver) = (start.inherited, start.resolver);
         let registry = Registry::new();
-        let with =
-            Surroundings { registry: &registry, old: None, now: clock.now(), locals: services.dialers() };
+        let known = Index::new(Arc::default());
+        let with = Surroundings {
+            registry: &registry,
+            old: None,
+            now: clock.now(),
+            locals: services.dialers(),
+            scopes: known.scope_names(),
+        };
         // Before anything is opened: certificates that cannot be used are no reason to disturb anyone.
         let snapshot = Arc::new(lower::lower(&checked, 1, &with)?);
         let events = EventLog::start(events, &registry, EventClock::system()).map_err(StartError::Log)?;
@@ -136,6 +149,9 @@ impl Engine {
         let bind = |listener: &Listener| listen::bind(&listener.address, workers, &places, &mut inherited);
         let bound = checked.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         inherited.may_serve().await?;
+        // Not before: until then another process may have the files.
+        let keeper = Keeper::open(&checked, &clock).await?;
+        let known = Arc::new(keeper.load(known, &checked, &clock).await?);
         raise_descriptor_limit(&checked, &events);
         let recent = Recent::new();
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
@@ -145,6 +161,7 @@ impl Engine {
             events: events.clone(),
             seats,
             clock: clock.clone(),
+            known,
         })
         .map_err(StartError::Threads)?;
         let mut listen = Vec::new();
@@ -159,6 +176,8 @@ impl Engine {
         let shared = Arc::clone(&plane.shared);
         health::start(snapshot.checks(), &shared, &tokio::runtime::Handle::current());
         report::observe(&registry, &shared);
+        catalogue::observe(&registry, &shared);
+        keeper.keep(&shared, &events);
         let locals = services.dialers().clone();
         let origin = Origin { checked, published, loader, locals, resolver };
         let handle =
@@ -166,11 +185,21 @@ impl Engine {
         crate::certificates::observe(&registry, &handle);
         tokio::spawn(crate::certificates::keep_fresh(Arc::downgrade(&handle)));
         tokio::spawn(Arc::clone(&handle.memory).watch(Arc::downgrade(&handle.shared)));
-        let mut server = ControlServer::new(control_socket, token, Arc::clone(&handle));
+        let mut server = ControlServer::new(control_socket, token, Arc::clone(&handle), keeper.catalogue());
         let control = server.address().map_err(StartError::Threads)?;
         server.start().map_err(StartError::Threads)?;
-        let engine =
-            Self { handle, listen, control, token_created, plane, services, server, drain_within, delay };
+        let engine = Self {
+            handle,
+            listen,
+            control,
+            token_created,
+            plane,
+            keeper,
+            services,
+            server,
+            drain_within,
+            delay,
+        };
         if let Err(error) = inherited.serving().await {
             // Not `stop`: paths that were listened on before this process came are not its own to remove.
             engine.end().await;
@@ -269,14 +298,19 @@ impl Engine {
         successor.ready().await?;
         // Clients of the data plane wait once its doors are held, so what may take its time comes before: callers of the
         // control listener, and an output that takes nothing. What was not written is written later: both append.
-        let mut letting_go =
-            LettingGo { server: &mut self.server, doors: &self.plane.doors, for_good: false };
+        let mut letting_go = LettingGo {
+            server: &mut self.server,
+            doors: &self.plane.doors,
+            keeper: &self.keeper,
+            for_good: false,
+        };
         letting_go.server.stop().await;
         let flush = {
             let handle = Arc::clone(&handle);
             move || handle.log.flush(LOG_FLUSH_MAX)
         };
         let _ = tokio::task::spawn_blocking(flush).await;
+        letting_go.keeper.close(&handle.shared).await;
         letting_go.doors.hold(true);
         let pid = successor.serve().await?;
         letting_go.for_good = true;
@@ -314,7 +348,7 @@ impl Engine {
     }
 
     async fn end(self) {
-        let Self { handle, plane, services, mut server, .. } = self;
+        let Self { handle, plane, keeper, services, mut server, .. } = self;
         let end = move || {
             plane.stop();
             // After those who ask them: what a service still does is for nobody now.
@@ -324,6 +358,8 @@ impl Engine {
         server.stop().await;
         // A worker that panicked has said so already.
         let _ = joined;
+        // After the last who could change anything.
+        keeper.close(&handle.shared).await;
         let flush = move || {
             handle.log.flush_and_stop(LOG_FLUSH_MAX);
             // Last, because the log's own end may be an event.
@@ -338,6 +374,7 @@ impl Engine {
 struct LettingGo<'a> {
     server: &'a mut ControlServer,
     doors: &'a Doors,
+    keeper: &'a Keeper,
     for_good: bool,
 }
 
@@ -347,6 +384,9 @@ impl Drop for LettingGo<'_> {
             self.doors.hold(false);
             // Without descriptors it stays silent; the data plane goes on all the same.
             let _ = self.server.start();
+            let keeper = self.keeper.clone();
+            // What goes wrong with it is said where the catalogue is followed.
+            tokio::spawn(async move { keeper.take_back().await });
         }
     }
 }

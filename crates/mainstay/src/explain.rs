@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
-use mainstay_config::checked::Checked;
+use mainstay_config::checked::{Auth, Checked};
+use mainstay_core::ScopeNames;
 use mainstay_core::clock::UnixMs;
 use mainstay_core::units::{show_date, show_duration, show_size};
 use mainstay_policy::route::{Lookup, canonical_path};
 use mainstay_policy::version::{Decision, decide};
 use mainstay_proxy::admit::route::not_found;
+use mainstay_proxy::plan::{Names, RoutePlan};
 use mainstay_telemetry::Registry;
 use serde_json::{Map, Value, json};
 
@@ -75,6 +77,16 @@ impl Explained {
         self.steps.push((stage, what.into()));
     }
 
+    /// Who is let in, and for what.
+    fn callers(&mut self, checked: &Checked, route: &RoutePlan) {
+        let who = who_may_call(checked, &route.names);
+        self.step("authenticate", who.join(" or "));
+        self.facts.insert("auth".into(), who.into());
+        if !route.scopes.names.is_empty() {
+            self.step("authorize", format!("the credential must be for {}", route.scopes.names));
+        }
+    }
+
     fn refuse(mut self, stage: &'static str, status: u16, code: &str, what: &str) -> Self {
         self.step(stage, format!("{status} {code}: {what}"));
         self.facts.insert("problem".into(), code.into());
@@ -102,6 +114,7 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         old: None,
         now: UnixMs(asked.now_s * 1000),
         locals: &lower::stand_ins(checked),
+        scopes: &ScopeNames::default(),
     };
     let snapshot = lower::lower(checked, 1, &with)?;
     let mut said = Explained { steps: Vec::new(), facts: Map::new(), status: None };
@@ -157,6 +170,7 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         }
         Decision::Serve { deprecated } => said.step("version", version_text(lifecycle, deprecated)),
     }
+    said.callers(checked, route);
     let forward = &route.forward;
     let upstream = &snapshot.upstreams[forward.upstream];
     let endpoints: Vec<_> = upstream.shared.endpoints.iter().map(|e| e.settings.display.as_str()).collect();
@@ -181,6 +195,18 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         format!("sent as {} {}", asked.method, path.get(forward.strip_prefix_bytes..).unwrap_or("/")),
     );
     Ok(said)
+}
+
+/// As the configuration says it: `explain` knows no caller, so it cannot say whether one would be let in.
+fn who_may_call(checked: &Checked, names: &Names) -> Vec<String> {
+    let operation = checked.apis.get(&*names.api).and_then(|api| {
+        let version = api.versions.get(&*names.version)?;
+        version.operations.iter().find(|operation| *operation.name == *names.operation)
+    });
+    match operation.map(|operation| &operation.auth) {
+        Some(Auth::Any(ways)) => ways.iter().map(ToString::to_string).collect(),
+        Some(Auth::None) | None => vec!["none".to_owned()],
+    }
 }
 
 fn version_text(lifecycle: &mainstay_policy::version::LifecyclePlan, deprecated: bool) -> String {

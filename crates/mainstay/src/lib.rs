@@ -14,11 +14,12 @@
 //! ```
 //!
 //! Inside, everything meets here: configuration is lowered to a plan ([`lower`]), the parts are put together and
-//! started ([`compose`]), changed while they run ([`reload`]), replaced by a new process ([`handover`]), remembered on disk
+//! started ([`compose`]), told who is known (`catalogue`), changed while they run ([`reload`]), replaced by a new process ([`handover`]), remembered on disk
 //! ([`last_good`]). [`library`] and [`local`] are the face for other programs, [`cli`] is the command line. What this page
 //! exports by name is what programs build on; the modules are for the engine's own tests. The library sets no allocator
 //! and installs no signal handler; the binary does both.
 
+mod catalogue;
 pub mod certificates;
 pub mod cli;
 pub mod compose;

@@ -8,6 +8,7 @@ use mainstay_config::ListenPlaces;
 use mainstay_config::checked::{Checked, ListenAddress};
 use mainstay_control::token::Token;
 use mainstay_control::{ControlConfig, TlsSource};
+use mainstay_core::catalogue::Catalogue;
 use mainstay_proxy::accept::socket::Sockets;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -68,6 +69,7 @@ pub(crate) struct ControlServer {
     socket: std::net::TcpListener,
     token: Token,
     handle: Arc<Handle>,
+    catalogue: Option<Arc<dyn Catalogue>>,
     running: Option<Running>,
 }
 
@@ -78,23 +80,33 @@ struct Running {
 
 impl ControlServer {
     /// Not serving yet.
-    pub(crate) fn new(socket: std::net::TcpListener, token: Token, handle: Arc<Handle>) -> Self {
-        Self { socket, token, handle, running: None }
+    pub(crate) fn new(
+        socket: std::net::TcpListener,
+        token: Token,
+        handle: Arc<Handle>,
+        catalogue: Option<Arc<dyn Catalogue>>,
+    ) -> Self {
+        Self { socket, token, handle, catalogue, running: None }
     }
 
     /// Serves.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.socket.try_clone()?)?;
         let (stop, mut stopped) = watch::channel(false);
-        let engine = Arc::new(ControlSide(Arc::clone(&self.handle)));
-        let events = self.handle.events.clone();
-        let (token, tls) = (self.token.clone(), control_tls(&self.handle)?);
+        let parts = mainstay_control::Parts {
+            tls: control_tls(&self.handle)?,
+            token: self.token.clone(),
+            engine: Arc::new(ControlSide(Arc::clone(&self.handle))),
+            catalogue: self.catalogue.clone(),
+            events: self.handle.events.clone(),
+            clock: self.handle.shared.clock.clone(),
+        };
         let task = tokio::spawn(async move {
             let stopped = async move {
                 // An error means that the engine itself is gone, which is a reason to stop as well.
                 let _ = stopped.wait_for(|s| *s).await;
             };
-            mainstay_control::serve(listener, tls, token, engine, events, stopped).await
+            mainstay_control::serve(listener, parts, stopped).await
         });
         self.running = Some(Running { stop, task });
         Ok(())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use mainstay_config::Problem;
 use mainstay_config::checked::{self, Checked};
-use mainstay_core::Priority;
+use mainstay_core::ScopeNames;
 use mainstay_core::clock::UnixMs;
 use mainstay_policy::route::{HostPattern, MethodSpec, RouterBuilder, Template};
 use mainstay_policy::version::{Brownout, LifecyclePlan};
@@ -85,6 +85,8 @@ pub struct Surroundings<'a> {
     pub now: UnixMs,
     /// Services within the process.
     pub locals: &'a Locals,
+    /// Numbers of scopes, which stay good over every reload.
+    pub scopes: &'a ScopeNames,
 }
 
 /// Each endpoint that names a service which is not there.
@@ -109,7 +111,6 @@ pub fn stand_ins(checked: &Checked) -> Locals {
 /// # Errors
 /// See [`LowerError`].
 pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Result<Snapshot, LowerError> {
-    let registry = with.registry;
     let names: Vec<&String> = checked.upstreams.keys().collect();
     let operations = operation_names(checked);
     let indices = policies::Indices { upstreams: &names, operations: &operations };
@@ -128,14 +129,16 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
             api.hosts.iter().map(|h| HostPattern::parse(h).map_err(|e| Defect(format!("host {h}: {e}"))));
         let hosts = hosts.collect::<Result<Vec<_>, _>>()?;
         for version in api.versions.values() {
-            let upstream = names
-                .iter()
-                .position(|name| **name == version.upstream.name)
-                .ok_or_else(|| Defect(format!("upstream {} is missing", version.upstream.name)))?;
+            let index = |wanted: &checked::Upstream| {
+                let at = names.iter().position(|name| **name == wanted.name);
+                at.ok_or_else(|| Defect(format!("upstream {} is missing", wanted.name)))
+            };
+            let upstream = index(&version.upstream)?;
+            let sandbox = version.sandbox.as_deref().map(index).transpose()?;
             for operation in &version.operations {
-                let place = Place { api, version, upstream, cors: cors.as_ref(), number };
+                let place = Place { api, version, upstream, sandbox, cors: cors.as_ref(), number };
                 number += 1;
-                let plan = Arc::new(route(&place, operation, registry)?);
+                let plan = Arc::new(route(&place, operation, with)?);
                 insert(&mut router, &hosts, operation, &plan)?;
             }
         }
@@ -147,6 +150,7 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
         version_prefixes,
         upstreams,
         server: network::server(checked, with)?,
+        identity: identity::plan(checked, with.old)?,
         problem_type_base: match &checked.public_url {
             Some(url) => format!("{url}/errors/").into(),
             None => "urn:mainstay:error:".into(),
@@ -158,7 +162,8 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
 /// What is wrong with certificates and keys as they are on disk now, as `check` reports it.
 pub fn wrong_files(checked: &Checked, file: &Path, now: UnixMs) -> Vec<Problem> {
     let (registry, locals) = (Registry::new(), Locals::default());
-    let with = Surroundings { registry: &registry, old: None, now, locals: &locals };
+    let scopes = ScopeNames::default();
+    let with = Surroundings { registry: &registry, old: None, now, locals: &locals, scopes: &scopes };
     network::wrong_files(checked, &with).iter().map(|error| error.problem(file)).collect()
 }
 
@@ -188,6 +193,7 @@ struct Place<'a> {
     api: &'a checked::Api,
     version: &'a checked::Version,
     upstream: usize,
+    sandbox: Option<usize>,
     cors: Option<&'a Arc<CorsPlan>>,
     /// Which operation of all this is.
     number: usize,
@@ -213,7 +219,7 @@ fn hash_segment(operation: &checked::Operation, upstream: &checked::Upstream) ->
 fn route(
     place: &Place<'_>,
     operation: &checked::Operation,
-    registry: &Registry,
+    with: &Surroundings<'_>,
 ) -> Result<RoutePlan, Defect> {
     let names = Names {
         api: place.api.name.as_str().into(),
@@ -222,13 +228,15 @@ fn route(
         operation: operation.name.as_str().into(),
         route: operation.template.as_str().into(),
     };
-    let metrics = metrics::operation(registry, Some(&names), &operation.method);
+    let metrics = metrics::operation(with.registry, Some(&names), &operation.method);
     let t = &operation.timeouts;
     Ok(RoutePlan {
         names,
         cors: place.cors.map(Arc::clone),
         version: version(place, operation)?,
+        auth: identity::auth(&operation.auth),
         body: BodyPlan { bytes_max: operation.body_max },
+        scopes: identity::scopes(&operation.scopes, with.scopes)?,
         upgrade: operation.upgrade.iter().map(|token| token.as_str().into()).collect(),
         forward: ForwardPlan {
             upstream: place.upstream,
@@ -240,12 +248,8 @@ fn route(
                 settle: t.settle,
             },
             operation: place.number,
-            priority: match operation.priority {
-                checked::Priority::Critical => Priority::Critical,
-                checked::Priority::High => Priority::High,
-                checked::Priority::Normal => Priority::Normal,
-                checked::Priority::Low => Priority::Low,
-            },
+            sandbox: place.sandbox,
+            priority: operation.priority.map(identity::priority),
             hash_segment: hash_segment(operation, &place.version.upstream),
             strip_prefix_bytes: if operation.strip_prefix { operation.prefix_bytes } else { 0 },
         },
@@ -342,6 +346,7 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
     Ok(plan.sample_success(log.sample_success))
 }
 
+pub(crate) mod identity;
 mod network;
 mod policies;
 

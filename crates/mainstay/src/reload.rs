@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_config::checked::{Checked, ListenAddress, Listener};
 use mainstay_config::{ListenPlaces, Options, Outcome, Problem, Published};
+use mainstay_core::catalogue::Consumer;
 use mainstay_core::clock::UnixMs;
 use mainstay_core::port::{self, Json, Loaded, PortFuture, Readiness, ReloadRefused};
 use mainstay_proxy::accept::door::{Doors, Gate};
@@ -280,6 +281,7 @@ impl Handle {
             old: Some(&current),
             now: self.shared.clock.now(),
             locals: &self.locals,
+            scopes: &self.shared.scopes,
         };
         let snapshot =
             lower::lower(&checked, generation, &with).map_err(|error| vec![error.problem(&loader.path)])?;
@@ -302,6 +304,7 @@ impl Handle {
         let snapshot = Arc::new(snapshot);
         self.memory.set(checked.server.limits.memory);
         health::start(snapshot.checks(), &self.shared, &tokio::runtime::Handle::current());
+        crate::catalogue::reloaded(&self.shared.known.load(), &checked);
         self.shared.snapshot.store(snapshot);
         // From here on nothing can fail: who comes in by a new listener meets the new configuration.
         opened.let_in();
@@ -437,6 +440,7 @@ fn fixed_keys(old: &Checked, new: &Checked, path: &Path) -> Vec<Problem> {
     look(old.control.listen == new.control.listen, "control.listen");
     look(old.control.tls == new.control.tls, "control.tls");
     look(old.control.token_file == new.control.token_file, "control.token_file");
+    look(old.identity.stores == new.identity.stores, "stores");
     look(old.server.shutdown_delay == new.server.shutdown_delay, "server.shutdown.delay");
     look(old.server.shutdown_drain == new.server.shutdown_drain, "server.shutdown.drain");
     changed
@@ -472,6 +476,18 @@ impl port::Engine for ControlSide {
         report::upstreams::upstreams(&self.0.shared.snapshot.load(), self.0.shared.mono_ms())
     }
 
+    fn apis(&self) -> Vec<String> {
+        self.0.checked().apis.keys().cloned().collect()
+    }
+
+    fn plans(&self) -> Vec<port::PlanReport> {
+        report::plans(&self.0.checked())
+    }
+
+    fn file_consumers(&self) -> Vec<Consumer> {
+        report::file_consumers(&self.0.checked())
+    }
+
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {
         let found = self.0.recent.find(id).map(Json);
         Box::pin(async move { found })
@@ -479,6 +495,7 @@ impl port::Engine for ControlSide {
 
     fn readiness(&self) -> Readiness {
         let mut notes = Vec::new();
+        notes.extend(crate::catalogue::stale(&self.0.shared));
         for upstream in &self.0.shared.snapshot.load().upstreams {
             for endpoint in &upstream.shared.endpoints {
                 let health = endpoint.state.health(self.0.shared.mono_ms());

@@ -4,13 +4,16 @@ pub mod upstreams;
 
 use std::sync::Arc;
 
-use mainstay_config::checked::Checked;
+use mainstay_config::checked::{self, Checked};
+use mainstay_core::catalogue::Consumer;
 use mainstay_core::clock::UnixMs;
-use mainstay_core::port::{CallerReport, VersionReport};
+use mainstay_core::port::{CallerReport, PlanReport, VersionReport};
 use mainstay_core::units::show_date;
-use mainstay_proxy::accept::callers::CallerCounts;
+use mainstay_proxy::accept::callers::{CallerCounts, Who};
 use mainstay_proxy::worker::EngineShared;
 use mainstay_telemetry::Registry;
+
+use crate::lower::identity::priority;
 
 /// Each version with its dates and its callers.
 pub fn versions(checked: &Checked, callers: &CallerCounts, now: UnixMs) -> Vec<VersionReport> {
@@ -37,6 +40,30 @@ pub fn versions(checked: &Checked, callers: &CallerCounts, now: UnixMs) -> Vec<V
     reports
 }
 
+/// The plans that consumers may have.
+pub fn plans(checked: &Checked) -> Vec<PlanReport> {
+    let plans = checked.identity.plans.iter();
+    plans
+        .map(|(name, plan)| PlanReport { plan: name.clone(), priority: priority(plan.priority).name() })
+        .collect()
+}
+
+/// The consumers that stand in the configuration, in the order of their ids.
+pub fn file_consumers(checked: &Checked) -> Vec<Consumer> {
+    let known = |consumer: &checked::Consumer| Consumer {
+        id: consumer.id.clone(),
+        name: consumer.name.clone(),
+        plan: consumer.plan.clone(),
+        groups: consumer.groups.clone(),
+        attributes: consumer.attributes.clone(),
+        suspended: false,
+        created_at: 0,
+    };
+    let mut consumers: Vec<_> = checked.identity.consumers.iter().map(known).collect();
+    consumers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    consumers
+}
+
 fn state(deprecated_s: Option<i64>, sunset_s: Option<i64>, now_s: i64) -> &'static str {
     match (deprecated_s, sunset_s) {
         (_, Some(sunset)) if sunset <= now_s => "retired",
@@ -54,14 +81,20 @@ pub fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
         let labels = [("generation", generation.as_str()), ("digest", &*snapshot.digest)];
         scrape.gauge("mainstay_config_info", "The configuration that serves.", &labels, 1.0);
         for (api, version, callers, others) in shared.callers.totals() {
-            let labels = [("api", &*api), ("version", &*version), ("consumer", "anonymous")];
-            let total = callers.iter().map(|(_, n)| n).sum::<u64>() + others;
-            scrape.counter(
-                "mainstay_deprecated_requests_total",
-                "Requests to a version while it was deprecated.",
-                &labels,
-                total,
-            );
+            let mut put = |consumer: &str, total| {
+                let labels = [("api", &*api), ("version", &*version), ("consumer", consumer)];
+                let help = "Requests to a version while it was deprecated.";
+                scrape.counter("mainstay_deprecated_requests_total", help, &labels, total);
+            };
+            // Addresses are no labels: there may be any number of them. Consumers are bounded by the table.
+            let mut anonymous = others;
+            for (who, requests) in callers {
+                match who {
+                    Who::Known(consumer) => put(&consumer, requests),
+                    Who::Address(_) => anonymous += requests,
+                }
+            }
+            put("anonymous", anonymous);
         }
         for (index, worker) in shared.workers.iter().enumerate() {
             let help = "Tasks of a worker: listeners, connections, requests that settle.";

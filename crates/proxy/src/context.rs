@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering;
 
 use http::{HeaderValue, Method};
 use mainstay_core::clock::UnixMs;
-use mainstay_core::{Principal, ProblemCode, Stage, Trail};
+use mainstay_core::principal::Mode;
+use mainstay_core::{Caller, Priority, ProblemCode, Stage, Trail};
 use mainstay_telemetry::TraceParent;
 use tokio::time::Instant;
 
@@ -48,8 +49,8 @@ pub struct RequestCx {
     pub peer: Rc<str>,
     /// Its method.
     pub method: Method,
-    /// Who calls.
-    pub principal: Principal,
+    /// Who calls; set once, by the stage that finds out.
+    pub principal: OnceCell<Arc<Caller>>,
     /// What was chosen for it.
     pub route: OnceCell<Arc<RoutePlan>>,
     /// The origin that may read the answer, and by which rules.
@@ -103,6 +104,26 @@ impl RequestCx {
         if self.facts.aborted.get().is_none() {
             self.facts.aborted.set(Some(by));
         }
+    }
+
+    /// Who calls, where somebody had to prove it.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.principal.get().map(|caller| &**caller)
+    }
+
+    /// It came with a test credential: nothing live may be reached.
+    pub fn is_test(&self) -> bool {
+        self.caller().is_some_and(|caller| caller.mode == Mode::Test)
+    }
+
+    /// Whose turn comes first: as the operation says, else as the caller's plan says.
+    pub fn priority(&self, of_operation: Option<Priority>) -> Priority {
+        let of_plan = || {
+            let tiers = &self.snapshot.plan.identity.tiers;
+            let plan = self.caller().map_or(Some("anonymous"), |caller| caller.plan.as_deref())?;
+            tiers.get(plan).map(|tier| tier.priority)
+        };
+        of_operation.or_else(of_plan).unwrap_or_default()
     }
 
     /// True for methods that change nothing (RFC 9110, 9.2.1).

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mainstay_core::clock::Clock;
 use mainstay_core::random::Random;
+use mainstay_identity::index::Index;
 use mainstay_telemetry::{EventLog, LogQueue, RecentRing, Registry};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub seats: Vec<(LogQueue, RecentRing)>,
     /// The date.
     pub clock: Clock,
+    /// Everyone who is known; the snapshot was made with its numbers of scopes.
+    pub known: Arc<Index>,
 }
 
 /// A running data plane.
@@ -50,10 +53,10 @@ impl DataPlane {
     /// # Errors
     /// A thread cannot be started.
     pub fn start(parts: Parts) -> io::Result<Self> {
-        let Parts { snapshot, registry, events, seats, clock } = parts;
+        let Parts { snapshot, registry, events, seats, clock, known } = parts;
         let workers = seats.len();
         let metrics = CommonMetrics::new(&registry);
-        let (shared, inboxes) = EngineShared::new(snapshot, workers, events, clock, metrics);
+        let (shared, inboxes) = EngineShared::new(snapshot, workers, events, clock, known, metrics);
         let shared = Arc::new(shared);
         let stop = watch::Sender::new(false);
         let mut threads = Vec::with_capacity(workers);

@@ -14,14 +14,14 @@ use std::sync::atomic::Ordering;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use mainstay_core::random::uuid_v7;
-use mainstay_core::{Principal, Problem, ProblemCode, Stage};
+use mainstay_core::{Problem, ProblemCode, Stage};
 use mainstay_telemetry::trace::{FromOutside, keeps_tracestate};
 use mainstay_telemetry::{Event, TraceParent};
 use tokio::time::Instant;
 
 use crate::accept::connection::ConnCx;
 use crate::admit::route::{NotRouted, Routed};
-use crate::admit::{body, cors, route, version};
+use crate::admit::{authenticate, authorize, body, cors, route, version};
 use crate::caught;
 use crate::client::{ClientAddress, client_address};
 use crate::context::{Facts, RequestCx};
@@ -89,7 +89,9 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
         names: _,
         cors: cors_plan,
         version: version_plan,
+        auth: auth_plan,
         body: body_plan,
+        scopes: scopes_plan,
         upgrade: upgrade_plan,
         forward: forward_plan,
         metrics: _,
@@ -99,11 +101,18 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
         cors::decide(cx, plan, request);
     }
     // Before credentials: a version that is gone is gone for everybody.
-    version::version(cx, &route, version_plan)?;
-    // Places of later stages: preauth limit, authenticate, rate limit.
+    let is_deprecated = version::version(cx, &route, version_plan)?;
+    // Before anything is counted, read or asked in the caller's name.
+    authenticate::authenticate(cx, &route, auth_plan, request)?;
+    if is_deprecated {
+        version::count(cx, &route);
+    }
+    // Place of a later stage: rate limit.
     // Before the body is read: a body that is announced as too long is not worth reading.
     body::body(body_plan, request)?;
-    // Places of later stages: authorise, validate, idempotency; then cache, deadline, shedding, breaker.
+    // After the body, because what may be done can depend on what is in it.
+    authorize::authorize(cx, &route, scopes_plan)?;
+    // Places of later stages: validate, idempotency; then cache, deadline, shedding, breaker.
     // Last of what is decided: another protocol is spoken only with who has passed everything else.
     if request.wants_upgrade {
         request.upgrade = forward::upgrade::allowed(&request.headers, upgrade_plan).map(Into::into);
@@ -128,27 +137,36 @@ impl Answer {
 }
 
 /// Why a request ends before its upstream has answered it.
-struct Refused {
-    problem: Problem,
+pub struct Refused {
+    /// What the client is told.
+    pub problem: Problem,
+    /// Values of `WWW-Authenticate`.
+    pub challenges: Vec<HeaderValue>,
     allow: Option<HeaderValue>,
     proxy_status: Option<&'static str>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problem, allow: None, proxy_status: None }
+        Self { problem, challenges: Vec::new(), allow: None, proxy_status: None }
+    }
+}
+
+impl From<Box<Self>> for Refused {
+    fn from(refused: Box<Self>) -> Self {
+        *refused
     }
 }
 
 impl From<NotRouted> for Refused {
     fn from(not_routed: NotRouted) -> Self {
-        Self { problem: *not_routed.problem, allow: not_routed.allow, proxy_status: None }
+        Self { allow: not_routed.allow, ..Self::from(*not_routed.problem) }
     }
 }
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Self { problem: failure.problem, allow: None, proxy_status: failure.proxy_status }
+        Self { proxy_status: failure.proxy_status, ..Self::from(failure.problem) }
     }
 }
 
@@ -164,6 +182,9 @@ impl Refused {
             problem::answer(&self.problem, &cx.snapshot.plan.problem_type_base, id, plain_text)
         };
         let headers = response.headers_mut();
+        for challenge in self.challenges {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, allow);
         }
@@ -252,7 +273,7 @@ fn begin(conn: &Rc<ConnCx>, method: &Method, fields: &HeaderMap, seen: Seen, is_
         secure: conn.tls.get().is_some(),
         peer: Rc::clone(&conn.peer_text),
         method: method.clone(),
-        principal: Principal::Anonymous,
+        principal: OnceCell::new(),
         route: OnceCell::new(),
         cors: OnceCell::new(),
         facts: Facts::default(),

@@ -2,6 +2,7 @@
 
 use http::Method;
 use mainstay_core::ProblemCode;
+use mainstay_core::principal::AuthMethod;
 use mainstay_telemetry::{Counter, Gauge, Histogram, Registry};
 
 use crate::forward::endpoint::EndpointMetrics;
@@ -20,6 +21,8 @@ pub struct CommonMetrics {
     pub settling: Gauge,
     /// Connections that were refused at a cap.
     pub connections_refused: [Counter; 4],
+    /// Requests whose caller was found out, indexed like [`AuthMethod::ALL`].
+    pub authenticated: [Counter; AuthMethod::ALL.len()],
     /// HTTP/2 connections that were ended because of a [`Flood`].
     pub floods: [Counter; 2],
     /// Stands for listeners that the configuration does not name any more.
@@ -90,6 +93,10 @@ impl CommonMetrics {
                 refused("descriptors"),
                 refused("proxy_header"),
             ],
+            authenticated: AuthMethod::ALL.map(|method| {
+                let help = "Requests whose caller was found out.";
+                registry.counter("mainstay_authenticated_total", help, &[("method", method.name())])
+            }),
             floods: Flood::NAMES.map(|flood| {
                 let help = "HTTP/2 connections that were ended because their clients flooded them.";
                 registry.counter("mainstay_floods_total", help, &[("flood", flood)])

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use mainstay_core::Priority;
+use mainstay_core::{Priority, ScopeSet};
+use mainstay_identity::credentials::Requirement;
+use mainstay_identity::preauth::Failures;
 use mainstay_policy::route::Router;
 use mainstay_policy::version::LifecyclePlan;
 use mainstay_telemetry::{Histogram, LogPlan};
+use rustc_hash::FxHashMap;
 
 use crate::forward::endpoint::{EndpointShared, UpstreamShared};
 use crate::forward::health::HealthPlan;
@@ -35,6 +38,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<UpstreamPlan>>,
     /// Settings of the edge.
     pub server: ServerPlan,
+    /// Who is known, and how they prove it.
+    pub identity: IdentityPlan,
     /// `type` of a problem is this and the code.
     pub problem_type_base: Arc<str>,
     /// How records are written.
@@ -160,8 +165,12 @@ pub struct RoutePlan {
     pub cors: Option<Arc<CorsPlan>>,
     /// What the lifecycle of version and operation says.
     pub version: VersionPlan,
+    /// Who may call.
+    pub auth: AuthPlan,
     /// How much body is taken.
     pub body: BodyPlan,
+    /// What a credential must be for.
+    pub scopes: ScopesPlan,
     /// Protocols that a client may switch to, as lower-case tokens of `Upgrade`.
     pub upgrade: Vec<Box<str>>,
     /// Where it goes.
@@ -212,6 +221,59 @@ pub struct VersionPlan {
     pub guide: Option<Box<str>>,
 }
 
+/// Who may call an operation.
+pub enum AuthPlan {
+    /// Anyone: nobody is asked.
+    Anyone,
+    /// Whoever passes one of these.
+    Any(Requirement),
+}
+
+/// What a credential must be for.
+#[derive(Default)]
+pub struct ScopesPlan {
+    /// All of them.
+    pub required: ScopeSet,
+    /// Their names, for who lacks one.
+    pub names: Box<str>,
+}
+
+/// Who is known, and how they prove it.
+#[derive(Clone)]
+pub struct IdentityPlan {
+    /// The header that carries an API key.
+    pub key_header: HeaderName,
+    /// What a tier gets.
+    pub tiers: FxHashMap<Box<str>, Tier>,
+    /// Wrong credentials of one address that are looked at; `None`: any number.
+    pub preauth: Option<PreauthLive>,
+}
+
+/// A limit of wrong credentials, and who has used up what of it.
+#[derive(Clone)]
+pub struct PreauthLive {
+    /// As it is configured.
+    pub plan: PreauthPlan,
+    /// Goes on over a reload that leaves the plan as it is.
+    pub failures: Arc<Failures>,
+}
+
+/// What consumers of a plan get.
+#[derive(Clone, Copy, Debug)]
+pub struct Tier {
+    /// For operations that do not say so themselves.
+    pub priority: Priority,
+}
+
+/// `server.preauth`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PreauthPlan {
+    /// Wrong ones a second.
+    pub rate_per_s: f64,
+    /// How many at once.
+    pub burst: u32,
+}
+
 /// How much body is taken.
 pub struct BodyPlan {
     /// Bytes.
@@ -228,8 +290,10 @@ pub struct ForwardPlan {
     pub strip_prefix_bytes: usize,
     /// Which operation of the snapshot this is; a number for each.
     pub operation: usize,
-    /// Whose turn comes first when an upstream has as much as it can take.
-    pub priority: Priority,
+    /// Index of the upstream for test credentials; `None`: they are refused.
+    pub sandbox: Option<usize>,
+    /// Whose turn comes first when an upstream has as much as it can take; `None`: its caller's plan says.
+    pub priority: Option<Priority>,
     /// The segment of the canonical path, counted from 0, that keeps requests together at one endpoint.
     pub hash_segment: Option<usize>,
 }

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use mainstay_core::ScopeNames;
 use mainstay_core::clock::{Clock, MonoMs, UnixMs};
 use mainstay_core::random::Random;
+use mainstay_identity::index::Index;
 use mainstay_telemetry::{Cells, Event, EventLog, LogQueue, RecentRing};
 use rustc_hash::FxHashMap;
 use tokio::runtime::RuntimeMetrics;
@@ -28,6 +30,7 @@ use crate::accept::listener::Reserve;
 use crate::accept::socket::Passed;
 use crate::caught;
 use crate::forward::pool::LocalUpstream;
+use crate::known::KnownKeys;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
 
@@ -63,6 +66,10 @@ pub struct EngineShared {
     pub events: EventLog,
     /// The date.
     pub clock: Clock,
+    /// Everyone who is known. Replaced as a whole when it has to be loaded again.
+    pub known: ArcSwap<Index>,
+    /// Numbers of scopes, for as long as the process lives.
+    pub scopes: Arc<ScopeNames>,
     /// Cells that are not tied to an operation.
     pub metrics: CommonMetrics,
     /// When the engine started; monotonic times count from here, on every thread.
@@ -76,6 +83,7 @@ impl EngineShared {
         workers: usize,
         events: EventLog,
         clock: Clock,
+        known: Arc<Index>,
         metrics: CommonMetrics,
     ) -> (Self, Vec<mpsc::Receiver<Message>>) {
         let door = || {
@@ -96,6 +104,8 @@ impl EngineShared {
             callers: CallerCounts::default(),
             events,
             clock,
+            scopes: Arc::clone(known.scope_names()),
+            known: ArcSwap::new(known),
             metrics,
             epoch: Instant::now(),
         };
@@ -166,6 +176,8 @@ pub struct Worker {
     pub random: Random,
     /// Detects a proxy that should be trusted.
     pub forwarder: UntrustedForwarder,
+    /// Keys that this worker has found.
+    pub known_keys: RefCell<KnownKeys>,
     /// The newest snapshot this worker has seen.
     local: RefCell<Rc<LocalSnapshot>>,
     /// Connections, for the sweep.
@@ -206,6 +218,7 @@ impl Worker {
             recent,
             random,
             forwarder: UntrustedForwarder::default(),
+            known_keys: RefCell::default(),
             local,
             connections: RefCell::default(),
             settling: Cell::new(0),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use mainstay::lower::{self, Surroundings};
 use mainstay::reload::Loader;
+use mainstay_core::ScopeNames;
 use mainstay_core::clock::Clock;
 use mainstay_core::random::Random;
+use mainstay_identity::index::Index;
 use mainstay_proxy::accept::connection::{ConnCx, ConnPermit, serve};
 use mainstay_proxy::forward::endpoint::{EndpointShared, UpstreamShared};
 use mainstay_proxy::metrics::{self, CommonMetrics};
@@ -53,13 +55,14 @@ impl Rig {
     /// When the configuration does not load.
     pub fn start_each(config: &str, clock: Clock, log: Output, dial: &dyn Fn(&str) -> Dial) -> Self {
         let registry = Registry::new();
-        let snapshot = Arc::new(snapshot(config, &clock, &registry, dial));
+        let known = Arc::new(Index::new(Arc::new(ScopeNames::default())));
+        let snapshot = Arc::new(snapshot(config, &clock, &registry, known.scope_names(), dial));
         let events =
             EventLog::start(Output::None, &registry, EventClock::system()).expect("no output is opened");
         let first = snapshot.server.listeners.first();
         let listener = Arc::clone(&first.expect("a configuration has a listener").name);
         let metrics = CommonMetrics::new(&registry);
-        let (shared, _inboxes) = EngineShared::new(snapshot, 1, events, clock, metrics);
+        let (shared, _inboxes) = EngineShared::new(snapshot, 1, events, clock, Arc::clone(&known), metrics);
         let shared = Arc::new(shared);
         let log = LogWriter::start(log, LOG_QUEUE_BYTES).expect("the log's output");
         let recent = Recent::new();
@@ -107,13 +110,20 @@ impl Rig {
     }
 }
 
-fn snapshot(config: &str, clock: &Clock, registry: &Registry, dial: &dyn Fn(&str) -> Dial) -> Snapshot {
+fn snapshot(
+    config: &str,
+    clock: &Clock,
+    registry: &Registry,
+    scopes: &ScopeNames,
+    dial: &dyn Fn(&str) -> Dial,
+) -> Snapshot {
     let folder = tempfile::tempdir().expect("a folder for the configuration");
     let path = folder.path().join("mainstay.yaml");
     std::fs::write(&path, config).expect("the configuration is written");
     let outcome = Loader::new(path).load(&mainstay::Published::default(), clock.now());
     let checked = outcome.checked.unwrap_or_else(|| panic!("{:#?}", outcome.problems));
-    let with = Surroundings { registry, old: None, now: clock.now(), locals: &lower::Locals::default() };
+    let locals = lower::Locals::default();
+    let with = Surroundings { registry, old: None, now: clock.now(), locals: &locals, scopes };
     let mut snapshot = lower::lower(&checked, 1, &with).expect("the configuration lowers");
     let upstreams = std::mem::take(&mut snapshot.upstreams).into_iter();
     let in_memory = |plan| {

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mainstay-core", &[]),
     ("mainstay-policy", &["mainstay-core"]),
     ("mainstay-authz", &["mainstay-core"]),
+    ("mainstay-identity", &["mainstay-core"]),
     ("mainstay-openapi", &["mainstay-core"]),
     ("mainstay-telemetry", &["mainstay-core"]),
     ("mainstay-store", &["mainstay-core"]),
@@ -23,16 +24,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mainstay-core",
             "mainstay-policy",
             "mainstay-authz",
+            "mainstay-identity",
             "mainstay-openapi",
             "mainstay-telemetry",
             "mainstay-wire",
         ],
     ),
-    ("mainstay-control", &["mainstay-core", "mainstay-config", "mainstay-telemetry"]),
+    ("mainstay-control", &["mainstay-core", "mainstay-config", "mainstay-identity", "mainstay-telemetry"]),
     // The service of the demo knows HTTP and nothing of the engine: it must be able to disagree with it.
     ("mainstay-payments", &[]),
     // The rig is an engine in memory; what stands on its two sides knows bytes only.
-    ("mainstay-testkit", &["mainstay", "mainstay-core", "mainstay-proxy", "mainstay-telemetry"]),
+    (
+        "mainstay-testkit",
+        &["mainstay", "mainstay-core", "mainstay-identity", "mainstay-proxy", "mainstay-telemetry"],
+    ),
     ("mainstay-bench", &["mainstay-core", "mainstay-telemetry", "mainstay-testkit"]),
     (
         "mainstay",
@@ -40,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mainstay-core",
             "mainstay-policy",
             "mainstay-authz",
+            "mainstay-identity",
             "mainstay-openapi",
             "mainstay-telemetry",
             "mainstay-store",
@@ -55,7 +61,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide without I/O, with what they must not reach, however many crates lie between.
-const PURE: &[&str] = &["mainstay-core", "mainstay-policy", "mainstay-authz", "mainstay-wire"];
+const PURE: &[&str] =
+    &["mainstay-core", "mainstay-policy", "mainstay-authz", "mainstay-identity", "mainstay-wire"];
 const IMPURE: &[&str] = &["tokio", "hyper", "hyper-util", "mio", "socket2"];
 
 /// A decision is tested without a runtime too; this crate's test dependencies count.

@@ -165,7 +165,14 @@ impl Check<'_> {
             deprecated_s: lifecycle.deprecated_s,
         };
         let operations = self.operations(&scope);
-        checked::Version { name: name.value.clone(), upstream: scope.upstream, lifecycle, operations }
+        let sandbox = self.sandbox(raw);
+        checked::Version {
+            name: name.value.clone(),
+            upstream: scope.upstream,
+            sandbox,
+            lifecycle,
+            operations,
+        }
     }
 
     fn upstream_of(

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::decode::{Field, Map, State};
+use crate::decode::{Field, Map, Spanned, State};
 use crate::diagnostic::{Place, Report};
 use crate::files::Files;
 use crate::raw::{
-    Api, Control, Name, OperationKeys, Portal, Root, Server, Telemetry, Upstream, UpstreamDefaults,
+    Api, Auth, ConsumerEntry, Control, Name, OperationKeys, Plan, Portal, Root, Server, Stores, Telemetry,
+    Upstream, UpstreamDefaults,
 };
 
 /// The entries of all files.
@@ -14,6 +15,10 @@ pub(crate) struct Merged {
     pub(crate) server: Field<Server>,
     pub(crate) control: Field<Control>,
     pub(crate) portal: Field<Portal>,
+    pub(crate) stores: Field<Stores>,
+    pub(crate) auth: Field<Auth>,
+    pub(crate) plans: Map<Name, Plan>,
+    pub(crate) consumers: Vec<Spanned<ConsumerEntry>>,
     pub(crate) upstream_defaults: Field<UpstreamDefaults>,
     pub(crate) telemetry: Field<Telemetry>,
     pub(crate) upstreams: Map<Name, Upstream>,
@@ -28,6 +33,10 @@ pub(crate) fn merge(roots: Vec<Root>, files: &Files, reports: &mut Vec<Report>) 
         server: Field::absent(None),
         control: Field::absent(None),
         portal: Field::absent(None),
+        stores: Field::absent(None),
+        auth: Field::absent(None),
+        plans: Map::default(),
+        consumers: Vec::new(),
         upstream_defaults: Field::absent(None),
         telemetry: Field::absent(None),
         upstreams: Map::default(),
@@ -41,6 +50,10 @@ pub(crate) fn merge(roots: Vec<Root>, files: &Files, reports: &mut Vec<Report>) 
             server,
             control,
             portal,
+            stores,
+            auth,
+            plans,
+            consumers,
             upstream_defaults,
             upstreams,
             classes,
@@ -50,6 +63,11 @@ pub(crate) fn merge(roots: Vec<Root>, files: &Files, reports: &mut Vec<Report>) 
         merger.block(&mut merged.server, server);
         merger.block(&mut merged.control, control);
         merger.block(&mut merged.portal, portal);
+        merger.block(&mut merged.stores, stores);
+        merger.block(&mut merged.auth, auth);
+        merger.map(&mut merged.plans, plans);
+        // The same one in two files is found where their ids are looked at.
+        merged.consumers.extend(consumers.get().map(|list| list.value.0.clone()).unwrap_or_default());
         merger.block(&mut merged.upstream_defaults, upstream_defaults);
         merger.block(&mut merged.telemetry, telemetry);
         merger.map(&mut merged.upstreams, upstreams);

@@ -10,6 +10,7 @@ mod api;
 mod conflict;
 mod entries;
 mod fallback;
+mod identity;
 mod lifecycle;
 mod merge;
 mod operation;
@@ -124,6 +125,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
     check.all_upstreams(&merged);
     let apis = check.all_apis(&merged, is_whole);
     check.hash_parameters(&merged, &apis);
+    let identity = check.identity(&merged, &apis);
     let routes = std::mem::take(&mut check.routes);
     routes.report_conflicts(check.files, server.health_path.as_deref(), &mut check.reports);
     let Check { reports, places, upstreams, public_url, .. } = check;
@@ -133,6 +135,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
         server,
         control,
         public_url,
+        identity,
         upstreams,
         apis,
         log,

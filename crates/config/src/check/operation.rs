@@ -6,11 +6,11 @@
 use super::Check;
 use super::api::VersionScope;
 use super::entries::{Applied, Candidate};
-use crate::checked::{self, Auth, OperationTimeouts, Priority};
+use crate::checked::{self, OperationTimeouts, Priority};
 use crate::decode::scalar::{Lasting, OrOff};
 use crate::decode::{Decode as _, Field, State};
 use crate::diagnostic::Report;
-use crate::raw::{self, AuthSpec, Expose, OperationKeys, Timeouts};
+use crate::raw::{self, Expose, OperationKeys, Timeouts};
 
 /// More names are not listed in one sentence.
 const NAMES_LISTED_MAX: usize = 8;
@@ -90,6 +90,7 @@ impl Check<'_> {
         self.times(version, candidate, &own.keys().timeouts(), &under_own);
         self.times(version, candidate, &class.timeouts(), &under_class);
         self.times(version, candidate, &defaults.timeouts(), of_upstream);
+        let (auth, scopes) = self.auth_of(&keys, &own.keys());
         let operation = checked::Operation {
             name: candidate.name(),
             method: candidate.method.clone(),
@@ -98,15 +99,9 @@ impl Check<'_> {
             strip_prefix,
             body_max: keys.body.get().map_or(self.body_default, |body| body.value.0),
             timeouts: resolved(&timeouts, &version.upstream),
-            auth: match keys.auth.get().map(|auth| auth.value) {
-                Some(AuthSpec::None) | None => Auth::None,
-            },
-            priority: match keys.priority.value() {
-                raw::Priority::Critical => Priority::Critical,
-                raw::Priority::High => Priority::High,
-                raw::Priority::Normal => Priority::Normal,
-                raw::Priority::Low => Priority::Low,
-            },
+            auth,
+            scopes,
+            priority: keys.priority.get().map(|given| priority(given.value)),
             upgrade: keys.upgrade.value().0,
             sunset_s: self.own_sunset(version, candidate, named),
         };
@@ -321,5 +316,15 @@ fn listed(names: &[String]) -> String {
     match names.len().saturating_sub(NAMES_LISTED_MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The same word, after every check.
+pub(super) fn priority(raw: raw::Priority) -> Priority {
+    match raw {
+        raw::Priority::Critical => Priority::Critical,
+        raw::Priority::High => Priority::High,
+        raw::Priority::Normal => Priority::Normal,
+        raw::Priority::Low => Priority::Low,
     }
 }

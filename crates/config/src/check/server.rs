@@ -42,6 +42,7 @@ impl Check<'_> {
             http2_streams_max: http2.streams_max.value().small(),
             http2_window: u32::try_from(http2.window.value().0).unwrap_or(u32::MAX),
             limits,
+            preauth: Self::preauth(&raw.preauth),
             trusted_proxies: raw.trusted_proxies.value().0.iter().map(|network| network.value.0).collect(),
             health_path: raw.health_path.value().0.map(|path| path.0),
             shutdown_delay: shutdown.delay.value().0,

@@ -4,6 +4,7 @@
 //! once it does something; keys of later work are unknown until then.
 
 mod endpoint;
+mod identity;
 mod listen;
 mod network;
 mod operation;
@@ -18,9 +19,12 @@ use crate::decode::scalar::{
 use crate::decode::{BlockOrOff, List, Map, keys};
 
 pub(crate) use endpoint::{EndpointSpec, EndpointUrl, ServerName};
+pub(crate) use identity::{
+    ApiKeys, Auth, AuthRule, AuthSpec, ConsumerEntry, Plan, Preauth, PreauthOrOff, Scope, StoreUrl, Stores,
+};
 pub(crate) use listen::ListenSpec;
 pub(crate) use network::{Address, Host, HostName, NetworkSpec, Url};
-pub(crate) use operation::{AuthSpec, Sunsets, TimeoutsOrOff, Upgrades, timeouts_of};
+pub(crate) use operation::{Sunsets, TimeoutsOrOff, Upgrades, timeouts_of};
 pub(crate) use probe::Statuses;
 pub(crate) use resilience::{
     Backoff, BalanceSpec, Breaker, BreakerScope, Budget, Concurrency, Eject, FallbackSpec, HashOn, Health,
@@ -46,6 +50,14 @@ keys! {
         control: Control,
         /// The developer portal.
         portal: Portal,
+        /// Where lasting state is kept. They are opened when an operation asks for credentials, or when this is written.
+        stores: Stores,
+        /// Ways for callers to prove who they are.
+        auth: Auth,
+        /// Tiers of consumers, by name.
+        plans: Map<Name, Plan>,
+        /// Consumers that stand in this file; others are made with the command line or the admin API.
+        consumers: List<ConsumerEntry> = "[]",
         /// What lies under every upstream, key by key.
         upstream_defaults: UpstreamDefaults,
         /// Services to forward to, by name.
@@ -72,6 +84,8 @@ keys! {
         http2: Http2,
         /// What clients may do.
         limits: Limits,
+        /// How often one client address may try credentials that turn out to be wrong; `off`: as often as it likes.
+        preauth: PreauthOrOff,
         /// Addresses and networks of proxies whose `X-Forwarded-For` and `Forwarded` are believed.
         trusted_proxies: List<NetworkSpec> = "[]",
         /// A path that answers load balancers on the data plane, such as `/healthz`.
@@ -296,8 +310,10 @@ keys! {
 
     /// Keys of an operation, as classes and defaults may set them.
     pub(crate) struct OperationKeys {
-        /// Who may call it. This version knows `none`: anyone.
+        /// Who may call it: `none` is anyone; `api_key` whoever has a key of the catalogue.
         auth: AuthSpec,
+        /// What a credential must be for; all of them.
+        scopes: List<Scope> = "[]",
         /// Size of a request body. Without it `server.limits.body` applies.
         body: Size<0, 1_099_511_627_776>,
         /// How long things may take, over those of the upstream; `off` is off for `attempt`, `total` and `idle`.
@@ -337,6 +353,8 @@ keys! {
         openapi: Text,
         /// The upstream it is forwarded to.
         upstream: Text,
+        /// The upstream that requests with test keys are forwarded to. Without it they are refused.
+        sandbox: Text,
         /// When it is announced to end, and when it does.
         lifecycle: Lifecycle,
         /// Send the path without base path and version. Without it the path is sent as it came.
@@ -387,8 +405,10 @@ keys! {
     pub(crate) struct Operation {
         /// The class whose keys it takes.
         class: Text,
-        /// Who may call it. This version knows `none`: anyone.
+        /// Who may call it: `none` is anyone; `api_key` whoever has a key of the catalogue.
         auth: AuthSpec,
+        /// What a credential must be for; all of them.
+        scopes: List<Scope> = "[]",
         /// Size of a request body.
         body: Size<0, 1_099_511_627_776>,
         /// How long things may take; `off` is off for `attempt`, `total` and `idle`.

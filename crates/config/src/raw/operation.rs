@@ -7,48 +7,9 @@ use serde_json::Value;
 use super::values::is_token;
 use super::{Timeouts, VersionName};
 use crate::decode::scalar::{Date, OrOff, pattern};
-use crate::decode::substitute::{self, is_off};
+use crate::decode::substitute::is_off;
 use crate::decode::{Decode, Decoder, Field, List, Map, Refusal, Scalar, Spanned, State};
 use crate::diagnostic::Report;
-
-/// Who may call an operation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum AuthSpec {
-    None,
-}
-
-impl Decode for AuthSpec {
-    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthSpec> {
-        let what = "who may call: `none`";
-        let items = if node.is_sequence() { node.items() } else { std::slice::from_ref(node) };
-        if items.is_empty() || node.is_null() {
-            cx.expected(node, what);
-            return None;
-        }
-        let at = cx.place(node.span());
-        // Blocks such as `{ all: [..] }` are no words, and are refused with the rest.
-        let scalars = items.iter().filter(|item| !item.is_mapping() && !item.is_sequence());
-        let words: Vec<_> = scalars.map(|item| substitute::scalar(item, what, cx)).collect();
-        let words: Vec<_> = words.into_iter().collect::<Option<_>>()?;
-        let is_none = |word: &substitute::Scalar| word.text == "none";
-        if items.len() == 1 && words.iter().any(is_none) {
-            return Some(AuthSpec::None);
-        }
-        if words.iter().any(is_none) {
-            cx.report(Report::error("auth_none_alone", &at, "`none` is anyone, so it stands alone"));
-        } else {
-            let message = "this version of Mainstay knows `auth: none` only";
-            let help =
-                "checking of credentials comes with a later version; until then the service has to do it";
-            cx.report(Report::error("auth_unsupported", &at, message).help(help));
-        }
-        None
-    }
-
-    fn schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [{ "enum": ["none", ["none"]] }, { "type": "string", "pattern": r"\$\{" }] })
-    }
-}
 
 /// Timeouts, or `off`: then those that can be off are.
 #[derive(Clone, Debug)]
@@ -183,6 +144,7 @@ impl super::Operation {
     pub(crate) fn keys(&self) -> super::OperationKeys {
         super::OperationKeys {
             auth: self.auth.clone(),
+            scopes: self.scopes.clone(),
             body: self.body.clone(),
             timeouts: self.timeouts.clone(),
             strip_prefix: self.strip_prefix.clone(),

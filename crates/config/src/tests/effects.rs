@@ -44,7 +44,7 @@ fn what_an_upstream_does_when_it_fails_is_an_effect() {
     let keys_of = |keys: &str| effective(&good(&upstream(keys)))["a v1 GET /x"].clone();
     let keys = keys_of("pool: {}");
     for (key, value) in [
-        ("priority", json!("normal")),
+        ("priority", json!("of the plan")),
         ("balance", json!("least_loaded")),
         ("slow_start", json!("10s")),
         ("panic_below", json!(0.3)),

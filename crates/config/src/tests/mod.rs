@@ -8,6 +8,7 @@ mod effects;
 mod examples;
 mod files;
 mod hostile;
+mod identity;
 mod keys;
 mod lifecycle;
 mod operations;

@@ -137,7 +137,7 @@ fn cors() {
 fn who_may_call() {
     let with = |text: &str, expected: &[&str]| check(&api("owner: x", "upstream: up", text), expected);
     with("GET /x: {}", &["error auth_missing 8:11"]);
-    with("GET /x: { auth: [api_key, jwt] }", &["error auth_unsupported 8:27"]);
+    with("GET /x: { auth: [api_key, jwt] }", &["error auth_unsupported 8:37"]);
     with("GET /x: { auth: { all: [mtls, oauth] } }", &["error auth_unsupported 8:27"]);
     with("GET /x: { auth: [none, api_key] }", &["error auth_none_alone 8:27"]);
     with("GET /x: { auth: off }", &["error auth_unsupported 8:27"]);
@@ -247,7 +247,7 @@ classes: { money: { auth: none, body: 2KiB, strip_prefix: false, timeouts: { tot
 server: { limits: { body: 7KiB } }",
     );
     let create = operation(&checked, "v1", "createPayment");
-    assert_eq!((create.body_max, create.strip_prefix, create.auth), (3 << 10, false, Auth::None));
+    assert_eq!((create.body_max, create.strip_prefix, &create.auth), (3 << 10, false, &Auth::None));
     let s = |seconds| Some(Duration::from_secs(seconds));
     assert_eq!((create.timeouts.total, create.timeouts.attempt, create.timeouts.idle), (s(8), None, s(60)));
     assert_eq!(

@@ -28,7 +28,7 @@ mainstay.yaml:7:9: error: unknown key `upstrem` [unknown_key]
 7 |         upstrem: up
   |         ^^^^^^^
   key: apis.payments.versions.v1.upstrem
-  help: did you mean `upstream`? known here: openapi, upstream, lifecycle, strip_prefix, operations
+  help: did you mean `upstream`? known here: openapi, upstream, sandbox, lifecycle, strip_prefix, operations
 
 ";
     assert_eq!(render_text(&outcome.problems), expected);
@@ -53,7 +53,7 @@ fn strange_lines_are_shown_all_the_same() {
 fn json_has_the_keys_of_the_contract() {
     let outcome = load_text("server: { wrkers: 1 }");
     let json = render_json(&outcome.problems, outcome.checked.is_some());
-    let expected = r#"{"ok":false,"problems":[{"severity":"error","code":"unknown_key","message":"unknown key `wrkers`","file":"mainstay.yaml","line":1,"column":11,"key":"server.wrkers","help":"did you mean `workers`? known here: listen, workers, tls, http2, limits, trusted_proxies, health_path, shutdown, node"}]}"#;
+    let expected = r#"{"ok":false,"problems":[{"severity":"error","code":"unknown_key","message":"unknown key `wrkers`","file":"mainstay.yaml","line":1,"column":11,"key":"server.wrkers","help":"did you mean `workers`? known here: listen, workers, tls, http2, limits, preauth, trusted_proxies, health_path, shutdown, node"}]}"#;
     assert_eq!(json, expected);
     assert_eq!(render_json(&[], true), r#"{"ok":true,"problems":[]}"#);
 }

@@ -469,10 +469,10 @@ fn priorities_and_memory() {
     };
     check(&operation("priority: urgent", ""), &["error unknown_word 1:27"]);
     let priority = |text: &str| good(text).apis["a"].versions["v1"].operations[0].priority;
-    assert_eq!(priority(&operation("", "")), Priority::High);
-    assert_eq!(priority(&operation("priority: low", "")), Priority::Low);
-    assert_eq!(priority(&operation("priority: low", "priority: critical")), Priority::Critical);
-    assert_eq!(priority(""), Priority::Normal);
+    assert_eq!(priority(&operation("", "")), Some(Priority::High));
+    assert_eq!(priority(&operation("priority: low", "")), Some(Priority::Low));
+    assert_eq!(priority(&operation("priority: low", "priority: critical")), Some(Priority::Critical));
+    assert_eq!(priority(""), None, "its caller's plan says");
     for (text, expected) in [
         ("auto", MemoryLimit::Auto),
         ("off", MemoryLimit::Off),

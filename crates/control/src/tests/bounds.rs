@@ -10,10 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Answer, Fake, Reload, SECRET, Server, head, soon};
+use mainstay_core::clock::Clock;
 use mainstay_telemetry::{EventClock, EventLog, Output, Registry};
 
-use crate::ControlConfig;
 use crate::limits::Limits;
+use crate::{ControlConfig, Parts};
 
 const KEPT_OPEN: &str = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 pub(super) const SHORT: Duration = Duration::from_millis(50);
@@ -209,7 +210,9 @@ async fn the_listener_stays_on_loopback() {
     let listener = TcpListener::from_std(listener).unwrap();
     let token = Server::start(Fake::default()).await.token.clone();
     let events = EventLog::start(Output::None, &Registry::new(), EventClock::system()).unwrap();
-    let served = crate::serve(listener, None, token, Arc::new(Fake::default()), events, pending());
+    let engine = Arc::new(Fake::default());
+    let parts = Parts { tls: None, token, engine, catalogue: None, events, clock: Clock::System };
+    let served = crate::serve(listener, parts, pending());
     assert_eq!(soon(served).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 
     let config =

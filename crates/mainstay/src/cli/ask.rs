@@ -16,6 +16,7 @@ use mainstay_proxy::tls::pem::PairFiles;
 use mainstay_proxy::tls::pinned::pinned;
 use rustls::ClientConfig;
 use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
 
 use super::{Common, NO, NOT_REACHABLE, OutputFormat, complain, say};
 use crate::last_good;
@@ -28,7 +29,7 @@ struct Admin {
 }
 
 /// An answer, or the exit code of not having one.
-type Answer = Result<(StatusCode, Value), u8>;
+pub(super) type Answer = Result<(StatusCode, Value), u8>;
 
 /// How the engine's certificate is known.
 enum Trust {
@@ -38,7 +39,8 @@ enum Trust {
     Files(Vec<PathBuf>),
 }
 
-fn usage(error: &dyn std::fmt::Display) -> u8 {
+/// The command line is wrong.
+pub(super) fn usage(error: &dyn std::fmt::Display) -> u8 {
     complain(&format!("mainstay: {error}\n"));
     2
 }
@@ -118,24 +120,50 @@ fn configured(config: &Path) -> Result<Checked, u8> {
     Err(2)
 }
 
-fn ask(common: &Common, method: Method, path: &str) -> Answer {
-    let admin = admin(common)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| unreachable(&e))?;
-    let asked = call(&admin.address, admin.tls.as_ref(), method, path, Some(&admin.token), Vec::new());
-    let answer = runtime.block_on(asked);
-    // A resolver that has not answered in time is not waited for.
-    runtime.shutdown_background();
-    let (status, body) = answer.map_err(|e| unreachable(&e))?;
-    if status == StatusCode::UNAUTHORIZED {
-        complain("mainstay: the engine does not take this token; is it the right token file?\n");
-        return Err(NO);
-    }
-    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Ok((status, value))
+/// A running engine that is asked, as often as a command needs it.
+pub(super) struct Session {
+    admin: Admin,
+    runtime: Option<Runtime>,
 }
 
-fn show(common: &Common, value: &Value, text: impl FnOnce(&Value) -> String) {
+impl Session {
+    /// Finds out where the engine is. Nothing is sent yet.
+    pub(super) fn open(common: &Common) -> Result<Self, u8> {
+        let admin = admin(common)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| unreachable(&e))?;
+        Ok(Self { admin, runtime: Some(runtime) })
+    }
+
+    /// One call. A token that the engine does not take is told here.
+    pub(super) fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let Some(runtime) = &self.runtime else { return Err(NOT_REACHABLE) };
+        let Admin { address, tls, token } = &self.admin;
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let answer = runtime.block_on(call(address, tls.as_ref(), method, path, Some(token), body));
+        let (status, body) = answer.map_err(|e| unreachable(&e))?;
+        if status == StatusCode::UNAUTHORIZED {
+            complain("mainstay: the engine does not take this token; is it the right token file?\n");
+            return Err(NO);
+        }
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A resolver that has not answered in time is not waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn ask(common: &Common, method: Method, path: &str) -> Answer {
+    Session::open(common)?.ask(method, path, None)
+}
+
+/// Prints an answer: as it is, or as people read it.
+pub(super) fn show(common: &Common, value: &Value, text: impl FnOnce(&Value) -> String) {
     match common.output {
         OutputFormat::Json => say(&format!("{value}\n")),
         OutputFormat::Text => say(&text(value)),
@@ -320,6 +348,6 @@ fn requests(count: &Value) -> String {
 }
 
 /// A JSON value as people read it.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

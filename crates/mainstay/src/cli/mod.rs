@@ -4,8 +4,13 @@
 //! second signal n cut a drain short.
 
 mod ask;
+mod audit;
+mod catalogue;
 mod check;
+mod consumer;
+mod key;
 mod run;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -127,6 +132,18 @@ enum Command {
     Versions,
     /// Show upstreams, their endpoints and connections.
     Upstreams,
+    /// Make, show, change and delete consumers.
+    #[command(subcommand)]
+    Consumer(consumer::Command),
+    /// Make, list, rotate, revoke and import API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Make, list and revoke tokens of the admin API.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show what was changed by whom, and verify it.
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 /// Parses the command line and runs the command.
@@ -150,6 +167,10 @@ pub fn main() -> ExitCode {
         Command::Reload => ask::reload(&common),
         Command::Versions => ask::versions(&common),
         Command::Upstreams => ask::upstreams(&common),
+        Command::Consumer(command) => consumer::run(&common, command),
+        Command::Key(command) => key::run(&common, command),
+        Command::Token(command) => token::run(&common, command),
+        Command::Audit(command) => audit::run(&common, &command),
     };
     ExitCode::from(code)
 }

@@ -132,7 +132,13 @@ apis:
     let outcome = load(&path, &Options::default());
     let checked = outcome.checked.unwrap_or_else(|| panic!("{}", render_text(&outcome.problems)));
     let now = mainstay_core::clock::Clock::System.now();
-    let with = Surroundings { registry: &Registry::new(), old: None, now, locals: &Locals::default() };
+    let with = Surroundings {
+        registry: &Registry::new(),
+        old: None,
+        now,
+        locals: &Locals::default(),
+        scopes: &mainstay_core::ScopeNames::default(),
+    };
     lower(&checked, 1, &with).unwrap()
 }
 

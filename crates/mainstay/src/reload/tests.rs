@@ -63,6 +63,7 @@ async fn a_panic_in_a_request_costs_that_request_alone() {
         old: Some(&good),
         now: Clock::System.now(),
         locals: &Locals::default(),
+        scopes: &mainstay_core::ScopeNames::default(),
     };
     let mut broken = lower::lower(&handle.checked(), 2, &with).unwrap();
     // Its routes still name the upstream by its place, where there is nothing now.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 mod admin;
+mod catalogue;
 mod chaos;
 mod clients;
 mod commands;

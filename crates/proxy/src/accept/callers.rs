@@ -10,6 +10,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Callers that are told apart for one version.
 pub const CALLERS_MAX: usize = 1000;
 
+/// Who calls: the consumer where one is known, else the client's address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Who {
+    /// A consumer, or a user without one.
+    Known(Arc<str>),
+    /// An address.
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Known(name) => f.write_str(name),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
 /// Counts by api, version and caller.
 #[derive(Debug, Default)]
 pub struct CallerCounts(Mutex<ByVersion>);
@@ -18,20 +36,20 @@ pub struct CallerCounts(Mutex<ByVersion>);
 type ByVersion = HashMap<(Arc<str>, Arc<str>), Callers>;
 
 /// Api, version, requests by caller, requests of the others.
-pub type VersionTotal = (Arc<str>, Arc<str>, Vec<(IpAddr, u64)>, u64);
+pub type VersionTotal = (Arc<str>, Arc<str>, Vec<(Who, u64)>, u64);
 
 /// The callers of one version.
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
     /// Requests by caller.
-    pub by_caller: HashMap<IpAddr, u64>,
+    pub by_caller: HashMap<Who, u64>,
     /// Requests of callers that did not fit in.
     pub others: u64,
 }
 
 impl CallerCounts {
-    /// Counts one request. A caller without an address is one of the others.
-    pub fn count(&self, api: &Arc<str>, version: &Arc<str>, caller: Option<IpAddr>) {
+    /// Counts one request. Who is neither known nor has an address is one of the others.
+    pub fn count(&self, api: &Arc<str>, version: &Arc<str>, caller: Option<Who>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let callers = all.entry((Arc::clone(api), Arc::clone(version))).or_default();
         let full = callers.by_caller.len() >= CALLERS_MAX;
@@ -49,10 +67,11 @@ impl CallerCounts {
     }
 
     /// The callers of a version, most requests first, and the requests of the others.
-    pub fn of(&self, api: &str, version: &str) -> (Vec<(IpAddr, u64)>, u64) {
+    pub fn of(&self, api: &str, version: &str) -> (Vec<(Who, u64)>, u64) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(callers) = all.get(&(Arc::from(api), Arc::from(version))) else { return (Vec::new(), 0) };
-        let mut list: Vec<_> = callers.by_caller.iter().map(|(caller, count)| (*caller, *count)).collect();
+        let mut list: Vec<_> =
+            callers.by_caller.iter().map(|(caller, count)| (caller.clone(), *count)).collect();
         list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
         (list, callers.others)
     }
@@ -81,11 +100,11 @@ mod tests {
         let counts = CallerCounts::default();
         let (api, version): (Arc<str>, Arc<str>) = ("payments".into(), "v1".into());
         for n in 0..CALLERS_MAX as u32 + 5 {
-            counts.count(&api, &version, Some(IpAddr::from(n.to_be_bytes())));
+            counts.count(&api, &version, Some(Who::Address(IpAddr::from(n.to_be_bytes()))));
         }
-        counts.count(&api, &version, Some(IpAddr::from([0, 0, 0, 7])));
+        counts.count(&api, &version, Some(Who::Address(IpAddr::from([0, 0, 0, 7]))));
         let (list, others) = counts.of("payments", "v1");
         assert_eq!((list.len(), others), (CALLERS_MAX, 5));
-        assert_eq!(list[0], (IpAddr::from([0, 0, 0, 7]), 2));
+        assert_eq!(list[0], (Who::Address(IpAddr::from([0, 0, 0, 7])), 2));
     }
 }

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use mainstay_core::{ProblemCode, Stage};
+use mainstay_core::{Priority, ProblemCode, Stage};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connect::ConnectError;
@@ -46,6 +46,13 @@ pub struct Trip<'a> {
     pub request: &'a Request,
     /// Until when what may take.
     pub times: &'a Times,
+}
+
+impl Trip<'_> {
+    /// Whose turn comes first when there is too much.
+    pub fn priority(&self) -> Priority {
+        self.cx.priority(self.plan.priority)
+    }
 }
 
 /// The head of an answer, and what its body comes over.

@@ -1,7 +1,7 @@
 //! What a request gets when its upstream was asked in vain: the first that helps of what is configured, in that order.
 //!
 //! Another upstream is asked only with what cannot happen twice by it: a safe request, one that provably did
-//! not reach the application, or one whose key both upstreams share. A fixed answer that says that nothing happened is given only if nothing was
+//! not reach the application, or one whose key both upstreams share; never with a test credential. A fixed answer that says that nothing happened is given only if nothing was
 //! sent. Whatever helps, the answer says that it is a degraded one.
 
 use http::{HeaderValue, Response, header};
@@ -23,6 +23,8 @@ pub async fn fallback(trip: &Trip<'_>, mut in_vain: Box<InVain>) -> Result<Respo
     for fallback in &trip.upstream.policies.fallback {
         let helped = match fallback {
             Fallback::Stale => None,
+            // What stands in for a sandbox may be live, and a test must not become a payment.
+            Fallback::Upstream(_) if trip.cx.is_test() => None,
             Fallback::Upstream(index) => another(trip, *index, &mut in_vain).await,
             Fallback::Respond(respond) => fixed(trip, respond, &in_vain),
         };

@@ -152,6 +152,15 @@ fn added(cx: &RequestCx, request: &Request, mut put: impl FnMut(&'static str, &[
             put("grpc-timeout", &[itoa::Buffer::new().format(left.min(99_999_999)).as_bytes(), b"m"]);
         }
     }
+    if let Some(caller) = cx.caller() {
+        if let Some(id) = caller.consumer.as_deref().or(caller.user.as_deref()) {
+            put("x-consumer-id", &[id.as_bytes()]);
+        }
+        if let Some(plan) = &caller.plan {
+            put("x-consumer-plan", &[plan.as_bytes()]);
+        }
+        put("x-auth-method", &[caller.method.name().as_bytes()]);
+    }
     put("traceparent", &[&cx.trace.write()]);
     if cx.trace_continued {
         for state in request.headers.get_all("tracestate") {

@@ -79,16 +79,28 @@ pub async fn forward(
     let now = Instant::now();
     let times = Times::new(cx, plan, request.wanted_within);
     request.deadline = times.total();
-    let upstream = &cx.snapshot.plan.upstreams[plan.upstream];
+    let index = upstream_of(cx, plan).map_err(|problem| *problem)?;
+    let upstream = &cx.snapshot.plan.upstreams[index];
     let canonical_path = path;
     let path = path.get(plan.strip_prefix_bytes..).filter(|p| p.starts_with('/')).unwrap_or("/");
     let body = attempt::take_body(request);
-    let trip =
-        Trip { cx, plan, upstream, index: plan.upstream, canonical_path, path, request, times: &times };
+    let trip = Trip { cx, plan, upstream, index, canonical_path, path, request, times: &times };
     match retry::attempts(&trip, body, now).await {
         Ok(Answered { head, flight }) => Ok(answer(head, flight, plan, &times)),
         Err(in_vain) => Box::pin(fallback::fallback(&trip, in_vain)).await,
     }
+}
+
+/// Test credentials reach the sandbox, and nothing else ever.
+fn upstream_of(cx: &RequestCx, plan: &ForwardPlan) -> Result<usize, Box<Problem>> {
+    if !cx.is_test() {
+        return Ok(plan.upstream);
+    }
+    plan.sandbox.ok_or_else(|| {
+        let detail = "This version has no sandbox, and a test credential reaches nothing else.";
+        cx.trail(Stage::Authenticate, "a test credential, and the version has no sandbox");
+        Box::new(Problem::new(ProblemCode::NoSandbox, detail))
+    })
 }
 
 impl Ended {

@@ -1,5 +1,6 @@
 //! A request's place among those that an upstream has at once, and the queue for one.
 
+use std::hash::BuildHasher as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Trip;
 use super::policies::ShedLive;
+use crate::context::RequestCx;
 use crate::worker::Worker;
 
 /// What wakes a request that waits.
@@ -72,22 +74,28 @@ fn call(gate: &Gate<Waiter>, mut next: Option<Waiter>, now: MonoMs) {
 /// # Errors
 /// `queue_full` or `queue_timeout`.
 pub async fn enter(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<(Place, Instant), Problem> {
-    if shed.gate.enter(trip.plan.priority, trip.cx.worker.mono_at(now)) {
+    if shed.gate.enter(trip.priority(), trip.cx.worker.mono_at(now)) {
         return Ok((Place::new(shed, &trip.cx.worker), now));
     }
     let place = Box::pin(wait(trip, shed, now)).await?;
     Ok((place, Instant::now()))
 }
 
+/// Whose share of the queue it is: the consumer's, or without one the client address's.
+fn whose(cx: &RequestCx) -> u64 {
+    let hasher = rustc_hash::FxBuildHasher;
+    match cx.caller().and_then(|caller| caller.consumer.as_deref()) {
+        Some(consumer) => hasher.hash_one(consumer),
+        None => cx.client.map_or(0, |client| hasher.hash_one(client)),
+    }
+}
+
 async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Place, Problem> {
     let cx = trip.cx;
     let (sender, receiver) = oneshot::channel();
     let mono = cx.worker.mono_at(now);
-    let caller = cx.client.map_or(0, |client| {
-        use std::hash::BuildHasher;
-        rustc_hash::FxBuildHasher.hash_one(client)
-    });
-    let Asked { queued, pushed_out, called } = shed.gate.queue(sender, trip.plan.priority, caller, mono);
+    let caller = whose(cx);
+    let Asked { queued, pushed_out, called } = shed.gate.queue(sender, trip.priority(), caller, mono);
     if let Some(pushed_out) = pushed_out {
         let _ = pushed_out.send(Called::PushedOut);
     }

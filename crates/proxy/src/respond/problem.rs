@@ -83,7 +83,12 @@ fn json(problem: &Problem, type_base: &str, request_id: &str) -> String {
     if let Some(seconds) = problem.retry_after_s {
         let _ = write!(out, ",\"retry_after_s\":{seconds}");
     }
-    for (name, value) in [("successor", &problem.successor), ("guide", &problem.guide)] {
+    let texts = [
+        ("successor", problem.successor.as_deref()),
+        ("guide", problem.guide.as_deref()),
+        ("permission", problem.permission.as_deref()),
+    ];
+    for (name, value) in texts {
         if let Some(value) = value {
             let _ = write!(out, ",\"{name}\":\"");
             escape(&mut out, value);
@@ -97,7 +102,11 @@ fn json(problem: &Problem, type_base: &str, request_id: &str) -> String {
 fn text(problem: &Problem, request_id: &str) -> String {
     let code = problem.code;
     let mut out = format!("{} {}\n\n{}\n{}\n", code.status(), code.title(), problem.detail, code.help());
-    for (name, value) in [("Successor", &problem.successor), ("Guide", &problem.guide)] {
+    for (name, value) in [
+        ("Successor", problem.successor.as_deref()),
+        ("Guide", problem.guide.as_deref()),
+        ("Permission", problem.permission.as_deref()),
+    ] {
         if let Some(value) = value {
             let _ = writeln!(out, "{name}: {value}");
         }

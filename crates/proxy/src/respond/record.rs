@@ -36,6 +36,7 @@ pub fn write(cx: &RequestCx) {
     let trail = facts.trail.borrow();
     let endpoint = facts.endpoint.borrow();
     let plan = &cx.snapshot.plan;
+    let caller = cx.caller();
     let record = AccessRecord {
         ts: cx.started_at,
         node: Some(&plan.server.node),
@@ -49,6 +50,11 @@ pub fn write(cx: &RequestCx) {
         owner: route.and_then(|r| r.names.owner.as_deref()),
         version: route.map(|r| &*r.names.version),
         operation: route.map(|r| &*r.names.operation),
+        mode: caller.map(|c| c.mode.name()),
+        consumer: caller.and_then(|c| c.consumer.as_deref().or(c.user.as_deref())),
+        key_id: caller.and_then(|c| c.key_id.as_deref()),
+        client_id: caller.and_then(|c| c.client_id.as_deref()),
+        auth_method: caller.map(|c| c.method.name()),
         client: cx.client,
         status,
         problem: facts.problem.get(),

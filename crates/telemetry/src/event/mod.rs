@@ -211,6 +211,15 @@ events! {
         /// Which file, and what is wrong with it.
         cause: &'a str,
     }
+    /// The store of the catalogue does not answer.
+    CatalogueUnavailable "catalogue_unavailable" Error
+        "The store of the catalogue cannot be read; who is known already goes on, changes are not seen. It is tried again." {
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// The store of the catalogue answers again.
+    CatalogueRecovered "catalogue_recovered" Info "The store of the catalogue can be read again, and its changes are in use." {
+    }
     /// The process may open fewer descriptors than its connections need.
     DescriptorLimit "descriptor_limit" Warn
         "The limit of open files is too low for server.limits.connections; raise it (ulimit -n, LimitNOFILE)." {

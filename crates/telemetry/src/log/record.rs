@@ -37,6 +37,16 @@ pub struct AccessRecord<'a> {
     pub version: Option<&'a str>,
     /// The operation's name.
     pub operation: Option<&'a str>,
+    /// Whether the credential was for real work (`live`) or for trying things out (`test`).
+    pub mode: Option<&'a str>,
+    /// The consumer who called, or the user where there is no consumer.
+    pub consumer: Option<&'a str>,
+    /// The id of the API key, never the key.
+    pub key_id: Option<&'a str>,
+    /// The OAuth client.
+    pub client_id: Option<&'a str>,
+    /// How the caller proved who they are.
+    pub auth_method: Option<&'a str>,
     /// The client's address; `None` behind a unix socket.
     pub client: Option<IpAddr>,
     /// The status that the client was answered with; 0 (left out) where no answer was begun.
@@ -96,6 +106,7 @@ macro_rules! fields {
 fields! {
     Ts "ts", Node "node", Region "region", Config "config", RequestId "request_id", TraceId "trace_id",
     Method "method", Route "route", Api "api", Owner "owner", Version "version", Operation "operation",
+    Mode "mode", Consumer "consumer", KeyId "key_id", ClientId "client_id", AuthMethod "auth_method",
     Client "client", Status "status", Problem "problem", DurationMs "duration_ms", UpstreamMs "upstream_ms",
     Upstream "upstream", Attempts "attempts", Degraded "degraded", BytesIn "bytes_in", BytesOut "bytes_out",
     Aborted "aborted", Trail "trail",
@@ -229,6 +240,14 @@ pub(super) fn visit(record: &AccessRecord<'_>, line: &mut impl Line) {
     text(Field::Owner, record.owner);
     text(Field::Version, record.version);
     text(Field::Operation, record.operation);
+    // One question for all of them: an anonymous caller has none.
+    if record.auth_method.is_some() {
+        text(Field::Mode, record.mode);
+        text(Field::Consumer, record.consumer);
+        text(Field::KeyId, record.key_id);
+        text(Field::ClientId, record.client_id);
+        text(Field::AuthMethod, record.auth_method);
+    }
     if let Some(client) = record.client {
         line.address(Field::Client, client);
     }

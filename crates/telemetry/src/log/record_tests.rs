@@ -33,6 +33,11 @@ fn full<'a>(trail: &'a Trail) -> AccessRecord<'a> {
         owner: Some("team-pay"),
         version: Some("v1"),
         operation: Some("cancelPayment"),
+        mode: Some("live"),
+        consumer: Some("acme"),
+        key_id: Some("key_1"),
+        client_id: Some("client_1"),
+        auth_method: Some("api_key"),
         client: Some([192, 0, 2, 7].into()),
         status: 502,
         problem: Some(ProblemCode::UpstreamReset),
@@ -85,7 +90,8 @@ fn every_field_is_written_in_the_order_of_the_contract() {
         "ts": "2027-02-01T10:00:00.007Z", "node": "edge-1", "region": "eu", "config": "3f2a11bc90de",
         "request_id": "0188-1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "method": "POST",
         "route": "/payments/v1/payments/{id}:cancel", "api": "payments", "owner": "team-pay", "version": "v1",
-        "operation": "cancelPayment", "client": "192.0.2.7", "status": 502, "problem": "upstream_reset",
+        "operation": "cancelPayment", "mode": "live", "consumer": "acme", "key_id": "key_1",
+        "client_id": "client_1", "auth_method": "api_key", "client": "192.0.2.7", "status": 502, "problem": "upstream_reset",
         "duration_ms": 12.345, "upstream_ms": 1.0, "upstream": "payments 127.0.0.1:9001", "attempts": 2, "degraded": "upstream",
         "bytes_in": 483, "bytes_out": u64::MAX, "aborted": "client",
         "trail": [{"stage": "connect", "reason": "pool: \"busy\""}, {"stage": "send", "reason": "reset"}],
@@ -124,7 +130,8 @@ fn text_has_the_same_and_forges_nothing() {
         line(&full(&trail), &plan),
         "2027-02-01T10:00:00.007Z 502 POST /payments/v1/payments/{id}:cancel 12.345ms node=edge-1 region=eu \
          config=3f2a11bc90de request_id=0188-1 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 api=payments \
-         owner=team-pay version=v1 operation=cancelPayment client=192.0.2.7 problem=upstream_reset \
+         owner=team-pay version=v1 operation=cancelPayment mode=live consumer=acme key_id=key_1 \
+         client_id=client_1 auth_method=api_key client=192.0.2.7 problem=upstream_reset \
          upstream_ms=1.000ms upstream=\"payments 127.0.0.1:9001\" attempts=2 degraded=upstream bytes_in=483 \
          bytes_out=18446744073709551615 aborted=client trail=\"connect: pool: \\\"busy\\\"; send: reset\""
     );

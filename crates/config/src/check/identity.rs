@@ -1,0 +1,159 @@
+//! `stores`, `auth`, `plans`, `consumers`, `server.preauth`, and who may call an operation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::merge::Merged;
+use super::{Check, block};
+use crate::checked::{self, Auth, AuthRule, Identity, Store};
+use crate::decode::{Field, Spanned};
+use crate::diagnostic::{Place, Report};
+use crate::raw::{self, AuthSpec, OperationKeys, StoreUrl};
+
+impl Check<'_> {
+    pub(super) fn identity(&mut self, merged: &Merged, apis: &BTreeMap<String, checked::Api>) -> Identity {
+        let plans: BTreeMap<String, checked::Plan> = merged
+            .plans
+            .entries
+            .iter()
+            .filter_map(|entry| {
+                let plan = entry.value.get()?;
+                let priority = super::operation::priority(plan.value.priority.value());
+                Some((entry.name.value.clone(), checked::Plan { priority }))
+            })
+            .collect();
+        let auth = block(&merged.auth, raw::Auth::absent);
+        let api_keys = block(&auth.api_keys, raw::ApiKeys::absent);
+        let header = api_keys.header.value().0;
+        if let (true, Some(at)) = (is_taken(&header), api_keys.header.place()) {
+            let message = format!("`{header}` has a meaning of its own");
+            let help = "choose a header that carries nothing else, such as `X-API-Key`";
+            let at = at.clone();
+            self.report(Report::error("bad_header", &at, message).help(help));
+        }
+        Identity {
+            stores: self.stores(merged, apis),
+            api_keys: checked::ApiKeysAuth { header },
+            consumers: self.consumers(merged),
+            plans,
+        }
+    }
+
+    /// Without anybody to be known there is nothing to be kept, and no file is made.
+    fn stores(&mut self, merged: &Merged, apis: &BTreeMap<String, checked::Api>) -> Option<checked::Stores> {
+        let operations = || apis.values().flat_map(|api| api.versions.values()).flat_map(|v| &v.operations);
+        let asks = operations().any(|operation| operation.auth != Auth::None);
+        if !asks && merged.stores.is_absent() && merged.consumers.is_empty() {
+            return None;
+        }
+        let raw = block(&merged.stores, raw::Stores::absent);
+        let field = if raw.catalogue.is_absent() { &raw.state } else { &raw.catalogue };
+        let catalogue = match field.value() {
+            StoreUrl::Sqlite(path) => {
+                Store::Sqlite(self.folder(field.place().or(merged.stores.place())).join(path))
+            }
+            StoreUrl::Postgres(url) => Store::Postgres(url),
+        };
+        Some(checked::Stores { catalogue })
+    }
+
+    fn consumers(&mut self, merged: &Merged) -> Vec<checked::Consumer> {
+        let mut found: Vec<checked::Consumer> = Vec::new();
+        let mut known: HashMap<String, Place> = HashMap::new();
+        for entry in &merged.consumers {
+            let raw = &entry.value;
+            let help = "such as `{ id: acme, name: Acme Ltd, plan: pro }`";
+            let id = self.require(&raw.id, &entry.at, "a consumer needs an `id`", help);
+            let Some(id) = id else { continue };
+            if let Some(first) = known.get(&id.value.0) {
+                let message =
+                    format!("the consumer `{}` is already in {}", id.shown(), self.files.show(first));
+                self.report(Report::error("duplicate_entry", &id.at, message).help("an id is there once"));
+                continue;
+            }
+            known.insert(id.value.0.clone(), id.at.clone());
+            if let Some(plan) = raw.plan.get().filter(|plan| merged.plans.get(&plan.value.0).is_none()) {
+                self.dangling("unknown_plan", "plan", plan, merged.plans.names());
+            }
+            let text =
+                |field: &Field<crate::decode::scalar::Text>| field.get().map(|text| text.value.0.clone());
+            found.push(checked::Consumer {
+                id: id.value.0.clone(),
+                name: text(&raw.name).unwrap_or_else(|| id.value.0.clone()),
+                plan: text(&raw.plan),
+                groups: raw.groups.value().0.into_iter().map(|group| group.value.0).collect(),
+                attributes: raw.attributes.get().map(|it| it.value.0.clone()).unwrap_or_default(),
+            });
+        }
+        found
+    }
+
+    /// What test keys reach.
+    pub(super) fn sandbox(&mut self, raw: &raw::Version) -> Option<Arc<checked::Upstream>> {
+        let wanted = raw.sandbox.get()?;
+        let found = self.upstreams.get(&wanted.value.0).map(Arc::clone);
+        if found.is_none() {
+            let names: Vec<String> = self.upstreams.keys().cloned().collect();
+            self.dangling("unknown_upstream", "upstream", wanted, names.iter().map(String::as_str));
+        } else if raw.upstream.get().is_some_and(|live| live.value.0 == wanted.value.0) {
+            let message = "test keys would reach the live upstream";
+            let help = "name another upstream, or leave `sandbox` out: then test keys are refused";
+            self.report(Report::error("sandbox_is_live", &wanted.at, message).help(help));
+        }
+        found
+    }
+
+    /// Who may call an operation, and what for.
+    pub(super) fn auth_of(&mut self, keys: &OperationKeys, own: &OperationKeys) -> (Auth, Vec<String>) {
+        let mut scopes: Vec<String> = keys.scopes.value().0.into_iter().map(|scope| scope.value.0).collect();
+        scopes.sort();
+        scopes.dedup();
+        let auth = match keys.auth.get().map(|auth| &auth.value) {
+            None | Some(AuthSpec::None) => Auth::None,
+            Some(AuthSpec::Any(rules)) => Auth::Any(rules.iter().map(rule).collect()),
+        };
+        if auth == Auth::None && !scopes.is_empty() {
+            // Said once, where the entry itself asks for scopes that nobody can show.
+            if let (Some(at), Some(_)) = (own.scopes.place(), keys.auth.get()) {
+                let message = "anyone may call it, so nobody is asked for scopes";
+                let help = "say who may call it with `auth: api_key`, or leave `scopes` out";
+                let at = at.clone();
+                self.report(Report::error("scopes_without_auth", &at, message).help(help));
+            }
+            scopes.clear();
+        }
+        (auth, scopes)
+    }
+
+    pub(super) fn preauth(raw: &Field<raw::PreauthOrOff>) -> Option<checked::Preauth> {
+        let values = raw.keys_or(raw::Preauth::absent)?;
+        Some(checked::Preauth { rate_per_s: values.rate.value().0, burst: values.burst.value().small() })
+    }
+}
+
+fn rule(rule: &Spanned<raw::AuthRule>) -> AuthRule {
+    match rule.value {
+        raw::AuthRule::One(method) => AuthRule::One(method),
+    }
+}
+
+/// Headers that say something else already.
+fn is_taken(header: &str) -> bool {
+    const TAKEN: [&str; 14] = [
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "x-request-id",
+        "traceparent",
+        "idempotency-key",
+    ];
+    TAKEN.contains(&header) || header.starts_with("x-consumer-") || header.starts_with("x-forwarded-")
+}

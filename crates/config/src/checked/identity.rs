@@ -1,0 +1,107 @@
+//! Who calls, after every check.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mainstay_core::principal::{Attributes, AuthMethod};
+use serde::{Deserialize, Serialize};
+
+use super::Priority;
+
+/// `stores`, `auth`, `plans` and `consumers`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Identity {
+    /// `None`: nothing is kept, because no operation asks for credentials and no `stores` is written.
+    pub stores: Option<Stores>,
+    /// `auth.api_keys`.
+    pub api_keys: ApiKeysAuth,
+    /// By name.
+    pub plans: BTreeMap<String, Plan>,
+    /// By id, without duplicates.
+    pub consumers: Vec<Consumer>,
+}
+
+/// `stores`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stores {
+    /// Consumers, keys and their audit.
+    pub catalogue: Store,
+}
+
+/// One store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Store {
+    /// Absolute, or relative to the working directory.
+    Sqlite(PathBuf),
+    /// `postgres://...`; may hold a password.
+    Postgres(String),
+}
+
+/// `auth.api_keys`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKeysAuth {
+    /// In lower case.
+    pub header: String,
+}
+
+impl Default for ApiKeysAuth {
+    fn default() -> Self {
+        Self { header: "x-api-key".to_owned() }
+    }
+}
+
+/// `plans.*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// For operations that do not say so themselves.
+    pub priority: Priority,
+}
+
+/// One of `consumers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consumer {
+    /// 1 to 64 letters, digits, `_`, `-` and `.`.
+    pub id: String,
+    /// For people; the id where there is none.
+    pub name: String,
+    /// One of the plans.
+    pub plan: Option<String>,
+    /// For policies.
+    pub groups: Vec<String>,
+    /// For policies.
+    pub attributes: Attributes,
+}
+
+/// `server.preauth`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preauth {
+    /// Wrong credentials of one address that are looked at in a second.
+    pub rate_per_s: f64,
+    /// How many of them may come at once.
+    pub burst: u32,
+}
+
+/// Who may call an operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Auth {
+    /// Anyone.
+    #[default]
+    None,
+    /// Whoever passes one of these; at least one.
+    Any(Vec<AuthRule>),
+}
+
+/// One way to be let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthRule {
+    /// By one proof.
+    One(AuthMethod),
+}
+
+impl std::fmt::Display for AuthRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(method) => f.write_str(method.name()),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Who calls, and what they may do: stores, ways to prove who one is, plans and consumers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use mainstay_core::principal::{Attribute, Attributes, AuthMethod};
+use mainstay_openapi::tree::Node;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::{HeaderName, Priority};
+use crate::decode::scalar::{Int, Rate, Text, pattern};
+use crate::decode::{BlockOrOff, Decode, Decoder, List, Refusal, Scalar, Spanned, keys, substitute};
+use crate::diagnostic::Report;
+
+/// Deeper attributes are no attributes.
+const ATTRIBUTE_DEPTH_MAX: usize = 8;
+
+/// The limit of wrong credentials, or `off`.
+pub(crate) type PreauthOrOff = BlockOrOff<Preauth>;
+
+keys! {
+    /// Where lasting state is kept.
+    pub(crate) struct Stores {
+        /// What holds for every store that has no entry of its own: `sqlite:FILE`, relative to this one, or `postgres://`.
+        state: StoreUrl = "sqlite:mainstay.db",
+        /// Consumers, keys and their audit.
+        catalogue: StoreUrl,
+    }
+
+    /// Ways for callers to prove who they are.
+    pub(crate) struct Auth {
+        /// Keys of the catalogue.
+        api_keys: ApiKeys,
+    }
+
+    /// Keys of the catalogue.
+    pub(crate) struct ApiKeys {
+        /// The header that carries a key. `Authorization: Bearer msk_...` is accepted too.
+        header: HeaderName = "x-api-key",
+    }
+
+    /// How often one client address may try a credential that turns out to be wrong.
+    pub(crate) struct Preauth {
+        /// Wrong ones a second that are looked at.
+        rate: Rate<1, 3_600_000> = "50/s",
+        /// How many of them may come at once.
+        burst: Int<1, 1_000_000> = "100",
+    }
+
+    /// What a tier of consumers gets.
+    pub(crate) struct Plan {
+        /// Whose turn comes first when there is too much, for operations that do not say so themselves.
+        priority: Priority = "normal",
+    }
+
+    /// A consumer that this file names. It can be read through the admin API, not changed.
+    pub(crate) struct ConsumerEntry {
+        /// What it is called in the log, in policies, and in `X-Consumer-Id`.
+        id: ConsumerId,
+        /// For people.
+        name: Text,
+        /// Its tier, one of `plans`.
+        plan: Text,
+        /// Groups for policies.
+        groups: List<Text> = "[]",
+        /// Attributes for policies: texts, whole numbers, `true` and `false`, lists and mappings of them.
+        attributes: AttributesSpec,
+    }
+}
+
+/// A store.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreUrl {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl Scalar for StoreUrl {
+    const WHAT: &'static str = "a store";
+
+    fn read(text: &str, _plain: bool) -> Result<StoreUrl, Refusal> {
+        let refused = |message: &str| Refusal::new("bad_store", message);
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            if path.is_empty() || path.ends_with('/') || path.contains(['?', '\0']) {
+                return Err(refused("expected a file after `sqlite:`, such as `sqlite:mainstay.db`"));
+            }
+            return Ok(StoreUrl::Sqlite(path.into()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(StoreUrl::Postgres(text.to_owned()));
+        }
+        Err(refused("expected `sqlite:FILE` or `postgres://USER@HOST/DATABASE`"))
+    }
+
+    fn schema() -> Value {
+        pattern("^(sqlite:.+|postgres(ql)?://.+)$")
+    }
+}
+
+/// The id of a consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumerId(pub(crate) String);
+
+impl Scalar for ConsumerId {
+    const WHAT: &'static str = "the id of a consumer";
+
+    fn read(text: &str, _plain: bool) -> Result<ConsumerId, Refusal> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if text.is_empty() || text.len() > 64 || !text.chars().all(fits) {
+            let message = "expected an id: letters, digits, `_`, `-` and `.`, at most 64";
+            return Err(Refusal::new("bad_consumer_id", message));
+        }
+        Ok(ConsumerId(text.to_owned()))
+    }
+
+    fn schema() -> Value {
+        pattern("^[A-Za-z0-9_.-]{1,64}$")
+    }
+}
+
+impl AsRef<str> for ConsumerId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A scope (RFC 6749, section 3.3).
+#[derive(Clone, Debug)]
+pub(crate) struct Scope(pub(crate) String);
+
+impl Scalar for Scope {
+    const WHAT: &'static str = "a scope";
+
+    fn read(text: &str, _plain: bool) -> Result<Scope, Refusal> {
+        let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+        if text.is_empty() || text.len() > 128 || !text.chars().all(fits) {
+            let message =
+                "expected a scope such as `payments:write`: printable, without spaces, `\"` and `\\`";
+            return Err(Refusal::new("bad_scope", message));
+        }
+        Ok(Scope(text.to_owned()))
+    }
+
+    fn schema() -> Value {
+        pattern(r"^[!#-\[\]-~]{1,128}$")
+    }
+}
+
+/// Attributes of a consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct AttributesSpec(pub(crate) Attributes);
+
+impl Decode for AttributesSpec {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AttributesSpec> {
+        if !node.is_mapping() {
+            cx.expected(node, "a mapping of attributes");
+            return None;
+        }
+        match attribute(node, cx, 0)? {
+            Attribute::Record(attributes) => Some(AttributesSpec(attributes)),
+            _ => None,
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}
+
+fn attribute(node: &Node, cx: &mut Decoder<'_>, depth: usize) -> Option<Attribute> {
+    const WHAT: &str = "a text, a whole number, `true` or `false`, a list or a mapping";
+    if depth > ATTRIBUTE_DEPTH_MAX || node.is_null() {
+        cx.expected(node, WHAT);
+        return None;
+    }
+    if node.is_sequence() {
+        let items = node.items().iter().map(|item| attribute(item, cx, depth + 1));
+        return items.collect::<Option<Vec<_>>>().map(Attribute::List);
+    }
+    if node.is_mapping() {
+        let mut record = BTreeMap::new();
+        for (key, child) in node.entries() {
+            record.insert(key.text.clone(), cx.within(&key.text, |cx| attribute(child, cx, depth + 1))?);
+        }
+        return Some(Attribute::Record(record));
+    }
+    let scalar = substitute::scalar(node, WHAT, cx)?;
+    if !scalar.plain {
+        return Some(Attribute::Text(scalar.text));
+    }
+    match scalar.text.as_str() {
+        "true" => Some(Attribute::Bool(true)),
+        "false" => Some(Attribute::Bool(false)),
+        text => match text.parse::<i64>() {
+            Ok(number) => Some(Attribute::Long(number)),
+            Err(_) if text.parse::<f64>().is_ok() => {
+                let at = cx.place(node.span());
+                let message = "no whole number of 64 bits: policies compare whole numbers and texts";
+                let help = "count in the smallest unit, or write it in quotes";
+                cx.report(Report::error("bad_number", &at, message).help(help));
+                None
+            }
+            Err(_) => Some(Attribute::Text(scalar.text)),
+        },
+    }
+}
+
+/// Who may call an operation.
+#[derive(Clone, Debug)]
+pub(crate) enum AuthSpec {
+    None,
+    /// Any of these.
+    Any(Vec<Spanned<AuthRule>>),
+}
+
+/// One way to be let in.
+#[derive(Clone, Debug)]
+pub(crate) enum AuthRule {
+    One(AuthMethod),
+}
+
+impl Decode for AuthSpec {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthSpec> {
+        const WHAT: &str = "who may call: `none`, or ways to prove who one is, such as `api_key`";
+        let items = if node.is_sequence() { node.items() } else { std::slice::from_ref(node) };
+        if items.is_empty() || node.is_null() {
+            cx.expected(node, WHAT);
+            return None;
+        }
+        let mut rules = Vec::new();
+        let mut lost = false;
+        let mut none = false;
+        for item in items {
+            let at = cx.place(item.span());
+            if item.is_mapping() || item.is_sequence() {
+                lost = true;
+                unsupported(cx, item);
+                continue;
+            }
+            let word = substitute::scalar(item, WHAT, cx)?;
+            match AuthMethod::ALL.iter().find(|method| method.name() == word.text) {
+                _ if word.text == "none" => none = true,
+                Some(AuthMethod::ApiKey) => {
+                    rules.push(Spanned { value: AuthRule::One(AuthMethod::ApiKey), at, written: None });
+                }
+                _ => {
+                    lost = true;
+                    unsupported(cx, item);
+                }
+            }
+        }
+        if none && items.len() > 1 {
+            let at = cx.place(node.span());
+            cx.report(Report::error("auth_none_alone", &at, "`none` is anyone, so it stands alone"));
+            return None;
+        }
+        match (none, lost) {
+            (_, true) => None,
+            (true, false) => Some(AuthSpec::None),
+            (false, false) => Some(AuthSpec::Any(rules)),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        let methods = json!(["api_key"]);
+        json_schema!({ "anyOf": [
+            { "enum": ["none", ["none"]] },
+            { "enum": methods.clone() },
+            { "type": "array", "minItems": 1, "items": { "enum": methods } },
+            { "type": "string", "pattern": r"\$\{" },
+        ] })
+    }
+}
+
+fn unsupported(cx: &mut Decoder<'_>, node: &Node) {
+    let at = cx.place(node.span());
+    let message = "this version of Mainstay knows `none` and `api_key`";
+    cx.report(Report::error("auth_unsupported", &at, message).help("other ways come with a later version"));
+}

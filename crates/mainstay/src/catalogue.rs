@@ -1,0 +1,272 @@
+//! Who is known: the catalogue's records in the data plane's index, from the start on and with every change.
+//!
+//! The data plane never asks the store. What it knows is loaded before the first request and followed afterwards: a change
+//! made anywhere is there within two seconds. While the store cannot be asked, what is known goes on, and its age is a
+//! metric and an event.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use mainstay_config::checked::{self, Checked};
+use mainstay_core::catalogue::port::{Changes, RecordChange};
+use mainstay_core::catalogue::{Catalogue, Kind, Record, Revision, StoreError};
+use mainstay_core::clock::Clock;
+use mainstay_identity::index::{AsOf, Change, Index, Loader};
+use mainstay_proxy::worker::EngineShared;
+use mainstay_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+use mainstay_telemetry::{Event, EventLog, Registry};
+use tokio::time::{sleep, timeout};
+
+use crate::report;
+
+/// How long a change may go unnoticed when nobody tells of it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a store that failed is left alone.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// From this age on it is worth a note.
+const STALE_FROM_S: i64 = 5;
+/// How often it is written down when keys were used last.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+/// As many in one batch.
+const TOUCH_KEYS_MAX: usize = 1000;
+
+/// The store behind the index, if there is one.
+#[derive(Clone, Default)]
+pub(crate) struct Keeper {
+    store: Option<Arc<dyn Catalogue>>,
+    /// The same, where it is in files that one process at a time can have.
+    files: Option<Arc<SqliteStore>>,
+}
+
+impl Keeper {
+    /// Opens what the configuration names; nothing where it names nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing is open then.
+    pub(crate) async fn open(checked: &Checked, clock: &Clock) -> Result<Self, StoreError> {
+        let clock = clock.clone();
+        match checked.identity.stores.as_ref().map(|stores| &stores.catalogue) {
+            None => Ok(Self::default()),
+            Some(checked::Store::Sqlite(path)) => {
+                let options = SqliteOptions { clock, ..SqliteOptions::new(path) };
+                let files = Arc::new(SqliteStore::open(options).await?);
+                Ok(Self { store: Some(Arc::clone(&files) as _), files: Some(files) })
+            }
+            Some(checked::Store::Postgres(url)) => {
+                let options = PostgresOptions { clock, ..PostgresOptions::new(url) };
+                Ok(Self { store: Some(Arc::new(PostgresStore::open(options).await?)), files: None })
+            }
+        }
+    }
+
+    /// The port, for the admin API.
+    pub(crate) fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
+        self.store.clone()
+    }
+
+    /// Fills an index that nobody reads yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn load(
+        &self,
+        index: Index,
+        checked: &Checked,
+        clock: &Clock,
+    ) -> Result<Index, StoreError> {
+        let mut loader = Loader::new(index);
+        loader.set_file(&report::file_consumers(checked), &[]);
+        let revision = match &self.store {
+            Some(store) => store.load(&mut |record| put(&mut loader, &record)).await?,
+            None => Revision(0),
+        };
+        Ok(loader.finish(AsOf { revision, at: clock.now() }))
+    }
+
+    /// Follows the catalogue, and writes last uses down, for as long as the engine lives.
+    pub(crate) fn keep(&self, shared: &Arc<EngineShared>, events: &EventLog) {
+        tokio::spawn(self.clone().follow(Arc::downgrade(shared), events.clone()));
+        tokio::spawn(self.clone().keep_last_used(Arc::downgrade(shared)));
+    }
+
+    async fn follow(self, shared: Weak<EngineShared>, events: EventLog) {
+        let Some(store) = self.store else { return };
+        let mut failing = false;
+        loop {
+            let Some(known) = shared.upgrade().map(|shared| shared.known.load_full()) else { return };
+            let since = known.as_of().revision;
+            // Dropped in time it is no failure: then somebody has to look.
+            let _ = timeout(LOOK_EVERY, store.changed(since)).await;
+            let Some(engine) = shared.upgrade() else { return };
+            let caught_up = catch_up(&*store, &engine, &known, since).await;
+            match caught_up {
+                Ok(()) if failing => {
+                    failing = false;
+                    events.emit(&Event::CatalogueRecovered {});
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        events.emit(&Event::CatalogueUnavailable { cause: &error.to_string() });
+                    }
+                    drop(engine);
+                    sleep(AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn keep_last_used(self, shared: Weak<EngineShared>) {
+        let Some(store) = self.store else { return };
+        loop {
+            sleep(TOUCH_EVERY).await;
+            let Some(known) = shared.upgrade().map(|shared| shared.known.load_full()) else { return };
+            touch(&*store, &known).await;
+        }
+    }
+
+    /// The last thing before the engine ends, or hands over: what is known of last uses is written, and the files are
+    /// given up.
+    pub(crate) async fn close(&self, shared: &EngineShared) {
+        if let Some(store) = &self.store {
+            touch(&**store, &shared.known.load_full()).await;
+        }
+        if let Some(files) = &self.files {
+            files.hand_over().await;
+        }
+    }
+
+    /// Takes the files again, because nobody else wanted them.
+    pub(crate) async fn take_back(&self) -> Result<(), StoreError> {
+        match &self.files {
+            Some(files) => files.take_back().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Takes another configuration's consumers over.
+pub(crate) fn reloaded(known: &Index, checked: &Checked) {
+    known.set_file(&report::file_consumers(checked), &[]);
+}
+
+/// What a person should know when the store has not been read for a while.
+pub(crate) fn stale(shared: &EngineShared) -> Option<String> {
+    let as_of = shared.known.load().as_of();
+    let age_s = (shared.clock.now().0 - as_of.at.0) / 1000;
+    (as_of.revision != Revision(0) && age_s >= STALE_FROM_S)
+        .then(|| format!("the catalogue has not been read for {age_s} s; who was known then is known still"))
+}
+
+/// Shows in each scrape how much is known, and how old that is.
+pub(crate) fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
+    registry.observe_while(Arc::downgrade(shared), |shared, scrape| {
+        let known = shared.known.load();
+        let sizes = known.sizes();
+        let help = "Records of the catalogue that the data plane knows.";
+        let kinds = [
+            ("key", sizes.keys),
+            ("consumer", sizes.consumers),
+            ("client", sizes.clients),
+            ("user", sizes.users),
+        ];
+        for (kind, number) in kinds {
+            scrape.gauge("mainstay_catalogue_records", help, &[("kind", kind)], number as f64);
+        }
+        let as_of = known.as_of();
+        if as_of.revision != Revision(0) {
+            let age_s = (shared.clock.now().0 - as_of.at.0).max(0) as f64 / 1000.0;
+            let help = "How long ago what the data plane knows was last compared with the store.";
+            scrape.gauge("mainstay_catalogue_age_seconds", help, &[], age_s);
+        }
+    });
+}
+
+async fn touch(store: &dyn Catalogue, known: &Index) {
+    loop {
+        let used = known.drain_last_used(TOUCH_KEYS_MAX);
+        let last = used.len() < TOUCH_KEYS_MAX;
+        let used = used.into_iter().map(|(key, at)| (key, at.0)).collect::<Vec<_>>();
+        // What could not be written comes with the next use; nobody waits for it.
+        if used.is_empty() || store.touch_keys(used).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn catch_up(
+    store: &dyn Catalogue,
+    shared: &EngineShared,
+    known: &Arc<Index>,
+    mut since: Revision,
+) -> Result<(), StoreError> {
+    loop {
+        match store.changes(since).await? {
+            Changes::Since { revision, more, records } => {
+                for change in &records {
+                    follow_one(known, change);
+                }
+                known.set_as_of(AsOf { revision, at: shared.clock.now() });
+                since = revision;
+                if !more {
+                    return Ok(());
+                }
+            }
+            Changes::LoadAgain => return load_again(store, shared, known).await,
+        }
+    }
+}
+
+/// Beside the one that serves, and in its place when it is whole.
+async fn load_again(
+    store: &dyn Catalogue,
+    shared: &EngineShared,
+    known: &Arc<Index>,
+) -> Result<(), StoreError> {
+    let mut loader = Loader::new(known.successor());
+    loader.take_file(known);
+    let revision = store.load(&mut |record| put(&mut loader, &record)).await?;
+    shared.known.store(Arc::new(loader.finish(AsOf { revision, at: shared.clock.now() })));
+    // After the exchange, so that nothing found in the old one is kept.
+    shared.known.load().changed();
+    Ok(())
+}
+
+fn put(loader: &mut Loader, record: &Record) {
+    if let Some(change) = change_of(record) {
+        loader.apply(change);
+    }
+}
+
+fn follow_one(known: &Index, change: &RecordChange) {
+    match change {
+        RecordChange::Changed(record) => {
+            if let Some(change) = change_of(record) {
+                known.apply(change);
+            }
+        }
+        RecordChange::Removed { kind, id } => {
+            let gone = match kind {
+                Kind::Consumer => Change::ConsumerGone(id),
+                Kind::Key => Change::KeyGone(id),
+                Kind::Client => Change::ClientGone(id),
+                Kind::User => Change::UserGone(id),
+                Kind::SigningKey => Change::SigningKeyGone(id),
+                Kind::RevokedToken | Kind::AdminToken => return,
+            };
+            known.apply(gone);
+        }
+    }
+}
+
+/// Admin tokens are the control side's to follow.
+fn change_of(record: &Record) -> Option<Change<'_>> {
+    Some(match record {
+        Record::Consumer(record) => Change::Consumer(record),
+        Record::Key(record) => Change::Key(record),
+        Record::Client(record) => Change::Client(record),
+        Record::User(record) => Change::User(record),
+        Record::SigningKey(record) => Change::SigningKey(record),
+        Record::RevokedToken(_) | Record::AdminToken(_) => return None,
+    })
+}

@@ -1,0 +1,5 @@
+//! What only a store in PostgreSQL has: a server that may be away.
+
+mod outage;
+mod server;
+mod url;

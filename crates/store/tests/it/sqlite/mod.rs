@@ -1,0 +1,6 @@
+//! What only a store in files has.
+
+mod crash;
+mod damage;
+mod files;
+mod measure;
