@@ -18,7 +18,7 @@
 //! | retry: unsafe ones, large bodies, budget at 100 % failure, deadline, `Retry-After`, after the head | [`again`], [`stale`] | [`retry`], [`h2`], [`hedge`], [`fallback`] |
 //! | retry: spread of the waits | | `policy::retry` |
 //! | a pooled connection dies as the request leaves | [`stale`] | |
-//! | overload: goodput and latency at 2, 5 and 10 times the capacity, recovery | [`full`] (no more than there are places) | [`overload`], [`shed`] |
+//! | overload: goodput and latency at 2, 5 and 10 times the capacity, recovery | [`curve`], [`full`] (no more than there are places) | [`overload`], [`shed`] |
 //! | overload: health and admin reachable, priorities over several workers, a reload while the queue is full | [`full`] | [`shed`] |
 //! | too little time left | | [`deadline`] |
 //! | health checks that fail, or never end | [`health`], [`checks`] | |
@@ -32,6 +32,7 @@ mod breaker;
 mod causes;
 mod checks;
 mod clock;
+mod curve;
 mod deadline;
 mod dns;
 mod endpoints;

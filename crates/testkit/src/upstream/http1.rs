@@ -30,7 +30,7 @@ pub(super) async fn serve(stream: impl Line, shared: &Shared, connection: usize)
         let ends = is_last || !reply.reads_body || reply.fate == Fate::AnswerAndClose;
         let waited = tokio::select! {
             biased;
-            slot = shared.wait(&reply) => Ok(slot),
+            slot = shared.wait(&reply, number) => Ok(slot),
             gone = link.gone(&reply) => Err(gone),
         };
         let Ok(_slot) = waited else { return shared.cancelled(number) };

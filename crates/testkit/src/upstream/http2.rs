@@ -114,7 +114,7 @@ impl Exchange {
         let shared = Arc::clone(&self.shared);
         let waited = tokio::select! {
             biased;
-            slot = shared.wait(&reply) => Some(slot),
+            slot = shared.wait(&reply, number) => Some(slot),
             _ = poll_fn(|cx| self.respond.poll_reset(cx)) => None,
         };
         let answered = match waited {

@@ -9,7 +9,7 @@
 //!   wait for what the log shall say with [`Upstream::until`].
 //! - **A client that leaves is noticed** while its reply waits: the request is listed as cancelled, and nothing further is done.
 //! - **Slots are a capacity that is known**: with [`Upstream::slots`], so many requests are worked on at once, each for the same
-//!   time; others wait in order of arrival.
+//!   time; others wait in order of arrival. What they did is in [`Log::worked`].
 //! - An upstream speaks one protocol, over a socket of its own and over as many connections in memory ([`Upstream::dial`]) as
 //!   are asked for. It reads HTTP/1.1 by itself: it must be able to disagree with the engine.
 //! - **Times are tokio's.** Its tasks run on the runtime that it was started on, and end with it or with the upstream.
@@ -81,6 +81,19 @@ pub struct Log {
     pub cancelled: Vec<usize>,
     /// Requests that were answered to the end.
     pub answered: Vec<usize>,
+    /// What the slots have done, in the order of its end.
+    pub worked: Vec<Work>,
+}
+
+/// What a slot did, for whatever it was worth to the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// The request that it was done for.
+    pub number: usize,
+    /// When the slot was taken.
+    pub from: Instant,
+    /// When it was free again: after the answer, or when the client had left.
+    pub to: Instant,
 }
 
 /// An upstream. Dropping it ends it at once.
@@ -243,11 +256,12 @@ impl Shared {
     }
 
     /// Everything that comes before the answer. The slot is kept until it has been given.
-    async fn wait(&self, reply: &Reply) -> Option<OwnedSemaphorePermit> {
+    async fn wait(&self, reply: &Reply, number: usize) -> Option<Slot> {
         let slots = lock(&self.slots).clone();
         let slot = match slots {
             Some((slots, service_time)) => {
-                let slot = slots.acquire_owned().await.expect("slots are never closed");
+                let permit = slots.acquire_owned().await.expect("slots are never closed");
+                let slot = Slot { _permit: permit, log: self.log.clone(), number, from: Instant::now() };
                 sleep(service_time).await;
                 Some(slot)
             }
@@ -260,6 +274,21 @@ impl Shared {
             gate.passed().await;
         }
         slot
+    }
+}
+
+/// A slot that is taken. Tells the log of its work, however that ends.
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    log: watch::Sender<Log>,
+    number: usize,
+    from: Instant,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let work = Work { number: self.number, from: self.from, to: Instant::now() };
+        self.log.send_modify(|log| log.worked.push(work));
     }
 }
 

@@ -190,6 +190,17 @@ async fn slots_are_a_capacity_that_is_known() {
         let took_ms = began.elapsed().as_millis() as u64;
         assert!((expected_ms..=expected_ms + 5).contains(&took_ms), "{nth}: {took_ms} ms");
     }
+    let worked = upstream.until(|log| log.worked.len() == 6).await.worked;
+    for (nth, work) in worked.iter().enumerate() {
+        let expected_ms = 100 * (nth as u64 / 2);
+        let from_ms = (work.from - began).as_millis() as u64;
+        assert!((expected_ms..=expected_ms + 5).contains(&from_ms), "{nth}: from {from_ms} ms");
+        let took_ms = (work.to - work.from).as_millis();
+        assert!((100..=105).contains(&took_ms), "{nth}: {took_ms} ms");
+    }
+    let mut numbers: Vec<_> = worked.iter().map(|work| work.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
