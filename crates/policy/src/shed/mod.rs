@@ -27,7 +27,8 @@
 //! # Priorities
 //! While nothing is scarce they mean nothing. Once somebody has had to wait within the last second the classes get different
 //! shares of the limit, rounded up: `low` enters while less than 80 % of it is in use, `normal` 95 %, `high` and `critical`
-//! all. So `low` waits or is refused before `critical` ever waits, and without anything critical a twentieth lies idle at most.
+//! all. So `low` waits or is refused before `critical` ever waits. That room is kept although nobody may come for it: an overload
+//! of `normal` alone leaves a twentieth of the limit idle, one of `low` alone a fifth.
 //!
 //! # Places are neither lost nor doubled
 //! `in_flight` is what was admitted minus what has left, whatever happens between. A waiter is taken out of the queue
