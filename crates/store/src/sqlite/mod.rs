@@ -6,6 +6,8 @@
 
 mod connect;
 mod readers;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod writer;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use mainstay_core::catalogue::{Catalogue as _, Change, Record};
+use mainstay_core::catalogue::{Catalogue as _, Change};
 use mainstay_core::clock::monotonic;
 use mainstay_store::{Commits, SqliteOptions, SqliteStore};
 use tokio::task::JoinSet;
@@ -80,63 +80,5 @@ fn changes_per_second() {
             );
             assert_eq!(operations, (tasks * each) as u64);
         }
-    });
-}
-
-#[test]
-#[ignore = "makes a million keys, for minutes; prints what loading them takes"]
-fn a_million_keys() {
-    const CONSUMERS: usize = 1_000;
-    const KEYS: usize = 1_000;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let path = folder.path().join("mainstay.db");
-        let store = Arc::new(SqliteStore::open(SqliteOptions::new(&path)).await.unwrap());
-        let start = monotonic();
-        let mut writing = JoinSet::new();
-        for consumer_number in 0..CONSUMERS {
-            if writing.len() == 250 {
-                writing.join_next().await.unwrap().unwrap();
-            }
-            let store = Arc::clone(&store);
-            writing.spawn(async move {
-                let owner = format!("consumer-{consumer_number}");
-                store.apply(Change::CreateConsumer(consumer(&owner)), actor(), None).await.unwrap();
-                for number in 0..KEYS {
-                    let id = format!("key_{:022}", consumer_number * KEYS + number);
-                    let mut key = key(&id, &owner);
-                    key.sha256.0[..16]
-                        .copy_from_slice(&((consumer_number * KEYS + number) as u128).to_be_bytes());
-                    let change = Change::CreateKey { key, consumer_in_file: false };
-                    store.apply(change, actor(), None).await.unwrap();
-                }
-            });
-        }
-        writing.join_all().await;
-        let (took, commits) = (start.elapsed(), store.commits().await);
-        println!("written in {took:.1?} with 250 writers: {commits:?}");
-        drop(Arc::into_inner(store).unwrap());
-
-        let bytes = std::fs::metadata(&path).unwrap().len();
-        let start = monotonic();
-        let store = SqliteStore::open(SqliteOptions::new(&path)).await.unwrap();
-        let opened = start.elapsed();
-        let (mut keys, mut others) = (0, 0);
-        store
-            .load(&mut |record| match record {
-                Record::Key(_) => keys += 1,
-                _ => others += 1,
-            })
-            .await
-            .unwrap();
-        println!("opened in {opened:.1?}, loaded {keys} keys in {:.2?}, {bytes} bytes", start.elapsed());
-        assert_eq!((keys, others), (CONSUMERS * KEYS, CONSUMERS));
-        let start = monotonic();
-        let audit = store.verify_audit().await.unwrap();
-        println!("verified the audit in {:.2?}: {audit:?}", start.elapsed());
-        let start = monotonic();
-        let backup = mainstay_core::catalogue::Upkeep::backup(&store, &folder.path().join("backup")).await;
-        println!("backup in {:.2?}: {backup:?}", start.elapsed());
     });
 }
