@@ -218,7 +218,7 @@ fn an_interrupted_restore_is_known_and_can_be_done_again() {
         target.take_back().await.unwrap();
         let refused = target.load(&mut |_| {}).await;
         assert!(
-            matches!(&refused, Err(StoreError::Damaged { what }) if what.contains("restore")),
+            matches!(&refused, Err(StoreError::Damaged { what }) if what.contains("interrupted")),
             "{refused:?}"
         );
         target.restore(&file).await.unwrap();
