@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::{Etag, Kind};
 
-/// Why a store did not do what it was asked. Nothing was changed.
+/// Why a store did not do what it was asked. Nothing was changed, except perhaps with [`StoreError::Unavailable`]: a store that
+/// fails while it commits may have done so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
     /// There is no such record.
