@@ -2,8 +2,8 @@
 //!
 //! Rules of this room:
 //! - The failures are real: the services close their ports, become slow, reset connections ([`mainstay_payments::faults`]).
-//! - Every figure was measured in this run: by the clients ([`clients`]), or by the engine, which is asked over its control
-//!   listener and through its access log as an operator would ([`engine`]). If something did not happen, the narration says so.
+//! - Every figure was measured in this run: by the clients (`clients`), or by the engine, which is asked over its control
+//!   listener and through its access log as an operator would (`engine`). If something did not happen, the narration says so.
 //! - A scene ends when what it waits for has happened, and not before its least time. So the script means the same on a slow
 //!   machine, and a test may shorten the least times.
 //! - Between scenes nothing is sent and the services are well, so each scene's figures are its own.
