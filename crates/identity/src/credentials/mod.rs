@@ -6,7 +6,7 @@
 //!   is 401. Nothing is trimmed or unescaped, so a key in another case or with a look-alike is simply another text.
 //! - `Bearer msk_...` is an API key. It and `X-API-Key` together must be the same text.
 //! - A Bearer credential with exactly two dots is a JSON Web Token; any other is opaque (introspection).
-//! - `Basic` is for the OAuth endpoints alone ([`basic`]).
+//! - `Basic` is for the OAuth endpoints alone ([`basic()`]).
 //! - Longer than [`CREDENTIAL_BYTES_MAX`] is 401 without another look.
 //!
 //! [`in_query`] finds credentials in a query string, which are refused and never used.
