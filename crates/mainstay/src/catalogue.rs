@@ -4,13 +4,14 @@
 //! made anywhere is there within two seconds. While the store cannot be asked, what is known goes on, and its age is a
 //! metric and an event.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mainstay_config::checked::{self, Checked};
 use mainstay_core::catalogue::port::{Changes, RecordChange};
 use mainstay_core::catalogue::{Catalogue, Kind, Record, Revision, StoreError};
-use mainstay_core::clock::Clock;
+use mainstay_core::clock::{Clock, UnixMs};
 use mainstay_identity::index::{AsOf, Change, Index, Loader};
 use mainstay_proxy::worker::EngineShared;
 use mainstay_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
@@ -23,6 +24,10 @@ use crate::report;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a store that failed is left alone.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How often files are asked for that another process may still have.
+const TAKE_BACK_ATTEMPTS: usize = 120;
+/// Of an index without a store behind it, which cannot be out of date.
+const NEVER: AsOf = AsOf { revision: Revision(0), at: UnixMs(0) };
 /// From this age on it is worth a note.
 const STALE_FROM_S: i64 = 5;
 /// How often it is written down when keys were used last.
@@ -36,6 +41,8 @@ pub(crate) struct Keeper {
     store: Option<Arc<dyn Catalogue>>,
     /// The same, where it is in files that one process at a time can have.
     files: Option<Arc<SqliteStore>>,
+    /// They have been given up, so that nothing of them is followed and nothing is wrong with that.
+    given_up: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -50,11 +57,12 @@ impl Keeper {
             Some(checked::Store::Sqlite(path)) => {
                 let options = SqliteOptions { clock, ..SqliteOptions::new(path) };
                 let files = Arc::new(SqliteStore::open(options).await?);
-                Ok(Self { store: Some(Arc::clone(&files) as _), files: Some(files) })
+                Ok(Self { store: Some(Arc::clone(&files) as _), files: Some(files), ..Self::default() })
             }
             Some(checked::Store::Postgres(url)) => {
                 let options = PostgresOptions { clock, ..PostgresOptions::new(url) };
-                Ok(Self { store: Some(Arc::new(PostgresStore::open(options).await?)), files: None })
+                let store = Arc::new(PostgresStore::open(options).await?);
+                Ok(Self { store: Some(store), ..Self::default() })
             }
         }
     }
@@ -76,11 +84,14 @@ impl Keeper {
     ) -> Result<Index, StoreError> {
         let mut loader = Loader::new(index);
         loader.set_file(&report::file_consumers(checked), &[]);
-        let revision = match &self.store {
-            Some(store) => store.load(&mut |record| put(&mut loader, &record)).await?,
-            None => Revision(0),
+        let as_of = match &self.store {
+            Some(store) => {
+                let revision = store.load(&mut |record| put(&mut loader, &record)).await?;
+                AsOf { revision, at: clock.now() }
+            }
+            None => NEVER,
         };
-        Ok(loader.finish(AsOf { revision, at: clock.now() }))
+        Ok(loader.finish(as_of))
     }
 
     /// Follows the catalogue, and writes last uses down, for as long as the engine lives.
@@ -90,7 +101,7 @@ impl Keeper {
     }
 
     async fn follow(self, shared: Weak<EngineShared>, events: EventLog) {
-        let Some(store) = self.store else { return };
+        let Some(store) = self.store.clone() else { return };
         let mut failing = false;
         loop {
             let Some(known) = shared.upgrade().map(|shared| shared.known.load_full()) else { return };
@@ -99,6 +110,11 @@ impl Keeper {
             let _ = timeout(LOOK_EVERY, store.changed(since)).await;
             let Some(engine) = shared.upgrade() else { return };
             let caught_up = catch_up(&*store, &engine, &known, since).await;
+            if self.given_up.load(Ordering::Relaxed) {
+                drop(engine);
+                sleep(AGAIN_AFTER).await;
+                continue;
+            }
             match caught_up {
                 Ok(()) if failing => {
                     failing = false;
@@ -132,16 +148,22 @@ impl Keeper {
             touch(&**store, &shared.known.load_full()).await;
         }
         if let Some(files) = &self.files {
+            self.given_up.store(true, Ordering::Relaxed);
             files.hand_over().await;
         }
     }
 
-    /// Takes the files again, because nobody else wanted them.
-    pub(crate) async fn take_back(&self) -> Result<(), StoreError> {
-        match &self.files {
-            Some(files) => files.take_back().await,
-            None => Ok(()),
+    /// Takes the files again, because nobody else wanted them. Whoever had them may still be ending, so it is tried for
+    /// a while; what is wrong then is told where the catalogue is followed.
+    pub(crate) async fn take_back(self) {
+        let Some(files) = &self.files else { return };
+        for _ in 0..TAKE_BACK_ATTEMPTS {
+            if files.take_back().await.is_ok() {
+                break;
+            }
+            sleep(AGAIN_AFTER).await;
         }
+        self.given_up.store(false, Ordering::Relaxed);
     }
 }
 
@@ -154,7 +176,7 @@ pub(crate) fn reloaded(known: &Index, checked: &Checked) {
 pub(crate) fn stale(shared: &EngineShared) -> Option<String> {
     let as_of = shared.known.load().as_of();
     let age_s = (shared.clock.now().0 - as_of.at.0) / 1000;
-    (as_of.revision != Revision(0) && age_s >= STALE_FROM_S)
+    (as_of != NEVER && age_s >= STALE_FROM_S)
         .then(|| format!("the catalogue has not been read for {age_s} s; who was known then is known still"))
 }
 
@@ -174,7 +196,7 @@ pub(crate) fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
             scrape.gauge("mainstay_catalogue_records", help, &[("kind", kind)], number as f64);
         }
         let as_of = known.as_of();
-        if as_of.revision != Revision(0) {
+        if as_of != NEVER {
             let age_s = (shared.clock.now().0 - as_of.at.0).max(0) as f64 / 1000.0;
             let help = "How long ago what the data plane knows was last compared with the store.";
             scrape.gauge("mainstay_catalogue_age_seconds", help, &[], age_s);

@@ -384,9 +384,7 @@ impl Drop for LettingGo<'_> {
             self.doors.hold(false);
             // Without descriptors it stays silent; the data plane goes on all the same.
             let _ = self.server.start();
-            let keeper = self.keeper.clone();
-            // What goes wrong with it is said where the catalogue is followed.
-            tokio::spawn(async move { keeper.take_back().await });
+            tokio::spawn(self.keeper.clone().take_back());
         }
     }
 }

@@ -1,12 +1,9 @@
-//! Attempts to prove an identity, limited before they cost.
+//! Attempts to prove an identity, limited before they cost (`server.preauth`).
 //!
-//! Two limits, both of the same cells:
-//! - [`Preauth`]: requests that need credentials, by client address (`server.preauth`). Over it: 429 before anything is looked
-//!   at.
-//! - [`Failures`]: attempts that failed, by address, and by address and the beginning of the key. Over it: 429 before the next
-//!   credential is looked at, a good one too, so that guessing on learns nothing. The beginning of the key counts
-//!   together with the address only: by itself it would let anybody lock out the owner of a key whose beginning is
-//!   known.
+//! What counts is attempts that failed ([`Failures`]), by address, and by address and the beginning of the key. Over the limit: 429
+//! before the next credential is looked at, a good one too, so that guessing on learns nothing. The beginning of the key
+//! counts together with the address only: by itself it would let anybody lock out the owner of a key whose beginning is
+//! known.
 //!
 //! An IPv6 client has a whole /64 to itself and counts as that network.
 //!
@@ -48,28 +45,6 @@ impl RatePlan {
         let interval_ms =
             if rate > 0.0 { (1000.0 / rate).round().clamp(1.0, 86_400_000.0) } else { 86_400_000.0 };
         Self { interval_ms: interval_ms as u64, burst: burst.max(1) }
-    }
-}
-
-/// Requests with credentials, by client address.
-#[derive(Debug)]
-pub struct Preauth {
-    cells: Cells,
-}
-
-impl Preauth {
-    /// `clients`: how many are known at once, rounded up to a power of two.
-    pub fn new(plan: RatePlan, clients: usize, seed: [u64; 2]) -> Self {
-        Self { cells: Cells::new(plan, clients, seed) }
-    }
-
-    /// Whether another request of this client is looked at.
-    ///
-    /// # Errors
-    /// It is not, with the time after which the next one is.
-    #[inline]
-    pub fn admit(&self, client: IpAddr, now: MonoMs) -> Result<(), Refusal> {
-        self.cells.take(&network(client), &[], now).map_err(refusal)
     }
 }
 

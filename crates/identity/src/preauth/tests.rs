@@ -6,6 +6,19 @@ use super::*;
 
 const PLAN: RatePlan = RatePlan { interval_ms: 20, burst: 5 };
 
+/// A table by itself, of which each request takes one.
+struct Preauth(Cells);
+
+impl Preauth {
+    fn new(plan: RatePlan, clients: usize, seed: [u64; 2]) -> Self {
+        Self(Cells::new(plan, clients, seed))
+    }
+
+    fn admit(&self, client: IpAddr, now: MonoMs) -> Result<(), Refusal> {
+        self.0.take(&network(client), &[], now).map_err(refusal)
+    }
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }

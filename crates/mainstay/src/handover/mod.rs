@@ -30,8 +30,9 @@ const MARK: &str = "MAINSTAY_HANDOVER";
 pub(crate) const CONTROL: &str = "control";
 /// How long the new process may take to load.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long it may take from then on to accept.
-const SERVING_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take from then on to accept: it opens the store, which this process has just given up, and loads who is
+/// known, a million keys in some ten seconds. New clients wait meanwhile.
+const SERVING_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there was no hand-over. The engine serves as before.
 #[derive(Debug)]

@@ -355,3 +355,57 @@ fn a_new_process_that_may_not_serve_after_all_takes_no_path_away() {
     assert!(path.exists(), "the old process still listens there");
     drop(listener);
 }
+
+/// In front of a service, for whoever has a key.
+fn for_keys(service: SocketAddr) -> String {
+    forward_to(service).replace("auth: none", "auth: api_key")
+}
+
+/// The status that a key is answered with.
+fn status_with(engine: &Engine, key: &str) -> u16 {
+    let mut stream = connect(engine.address);
+    let head =
+        format!("GET /v1/bytes/1 HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    answer(&mut stream).status
+}
+
+/// A key of a consumer, made by command, that the data plane knows.
+fn key_of(engine: &Engine, consumer: &str) -> String {
+    let made = engine.ask(&["key", "create", "--consumer", consumer, "--output", "json"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    until(|| status_with(engine, &key) == 200);
+    key
+}
+
+/// One process at a time has the files: the old one gives them up, and what it told nobody about is no failure.
+#[test]
+fn the_catalogue_goes_over_too() {
+    let payments = Payments::start();
+    let mut engine = replaceable(&for_keys(payments.address));
+    assert_eq!(engine.ask(&["consumer", "create", "acme", "--name", "Acme"]).code, 0);
+    let key = key_of(&engine, "acme");
+    engine.process.signal(Signal::USR2);
+    let _new = Successor::of(&engine.process, 1);
+    assert_eq!(engine.process.ended(), 0, "{}", engine.process.err());
+    assert!(!engine.process.err().contains("catalogue_unavailable"), "{}", engine.process.err());
+    assert_eq!(status_with(&engine, &key), 200);
+    key_of(&engine, "acme");
+    assert_eq!(engine.ask(&["audit", "verify"]).code, 0);
+}
+
+#[test]
+fn a_catalogue_that_nobody_took_is_taken_back() {
+    let payments = Payments::start();
+    let engine = replaceable(&for_keys(payments.address));
+    assert_eq!(engine.ask(&["consumer", "create", "acme", "--name", "Acme"]).code, 0);
+    let key = key_of(&engine, "acme");
+    replace_by(&engine, ENDS_WHEN_IT_SHOULD_SERVE);
+    engine.process.signal(Signal::USR2);
+    engine.process.event("handover_failed", 1);
+    assert_eq!(status_with(&engine, &key), 200);
+    until(|| engine.ask(&["consumer", "list"]).code == 0);
+    key_of(&engine, "acme");
+    assert!(!engine.process.err().contains("catalogue_unavailable"), "{}", engine.process.err());
+}

@@ -24,7 +24,7 @@ async fn until_it_answers(store: &PostgresStore, id: &str) -> Revision {
         let call = tokio::time::timeout(CALL_MAX, store.apply(create(id), actor(), None));
         match call.await.expect("a call without a bound") {
             Ok(applied) => return applied.revision,
-            Err(StoreError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(StoreError::Unavailable { .. }) => tokio::task::yield_now().await,
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -38,7 +38,7 @@ fn a_crash_loses_nothing_that_was_acknowledged() {
         let store = loop {
             match PostgresStore::open(options.clone()).await {
                 Ok(store) => break store,
-                Err(StoreError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(StoreError::Unavailable { .. }) => tokio::task::yield_now().await,
                 Err(other) => panic!("{other:?}"),
             }
         };
