@@ -82,7 +82,7 @@ pub enum StartError {
     #[error("{}", .0.message)]
     Bind(Box<Problem>),
     /// The catalogue.
-    #[error("cannot open the catalogue (stores): {0}")]
+    #[error("cannot open the catalogue (stores.catalogue): {0}{help}", help = help_with(.0))]
     Store(#[from] StoreError),
     /// The admin token.
     #[error(transparent)]
@@ -99,6 +99,16 @@ pub enum StartError {
     /// See [`InheritError`].
     #[error(transparent)]
     Inherit(#[from] InheritError),
+}
+
+/// What to do about a store that cannot be opened, where its own words do not say so.
+fn help_with(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unavailable { .. } => {
+            "; start what it is in and see that it can be reached from here, or correct `stores`"
+        }
+        _ => "",
+    }
 }
 
 /// A running engine.

@@ -108,7 +108,7 @@ pub(super) fn now_or_never<R>(work: impl Future<Output = Result<R, StoreError>>)
 pub(super) fn failed(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged {
-            what: format!("{error}; restore a backup, or start from the last snapshot"),
+            what: format!("{error}; put a copy of the files from before in their place"),
         },
         Some(ErrorCode::ConstraintViolation) => {
             StoreError::Conflict { what: format!("it does not fit what is stored: {error}") }

@@ -5,6 +5,8 @@
 //! fails.
 
 use std::any::Any;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -56,7 +58,8 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let counters = Arc::<Counters>::default();
-        let state = Loop { connection, options, waiting, revision, counters: Arc::clone(&counters) };
+        let place = Place::of(&options.path)?;
+        let state = Loop { connection, options, place, waiting, revision, counters: Arc::clone(&counters) };
         let run = move || {
             state.run();
             // The connection is closed by now; only then may another process come in.
@@ -132,9 +135,33 @@ impl<O: Operation> Job for Task<O> {
 struct Loop {
     connection: Connection,
     options: SqliteOptions,
+    place: Place,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     revision: watch::Sender<Revision>,
     counters: Arc<Counters>,
+}
+
+/// Which file a path leads to. One that was deleted or replaced under a running engine takes commits all the same, and they are
+/// gone with the process: so before each commit it is looked whether the path still leads to the file that was opened.
+#[derive(Debug, PartialEq, Eq)]
+struct Place(u64, u64);
+
+impl Place {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let metadata = std::fs::metadata(path).map_err(|error| StoreError::Unavailable {
+            cause: format!("{}: {error}; the engine has to be restarted", path.display()),
+        })?;
+        Ok(Self(metadata.dev(), metadata.ino()))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), StoreError> {
+        if Self::of(path)? == *self {
+            return Ok(());
+        }
+        let cause =
+            format!("{} was replaced while it was in use; the engine has to be restarted", path.display());
+        Err(StoreError::Unavailable { cause })
+    }
 }
 
 impl Loop {
@@ -167,6 +194,7 @@ impl Loop {
 
     /// Runs all of them in one transaction. `Err`: nothing of it is there.
     fn transaction(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.place.check(&self.options.path)?;
         let now = self.options.clock.now().0;
         let mut tx = SqliteTx { connection: &mut self.connection, now, announced: None };
         tx.batch("BEGIN IMMEDIATE")?;

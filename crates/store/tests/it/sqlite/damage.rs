@@ -165,3 +165,24 @@ fn what_was_altered_behind_its_back_is_not_served() {
         assert!(load(&empty).await.1.is_empty());
     });
 }
+
+/// The system lets a file go on that has no name any more: what is written to it is lost with the process.
+#[test]
+fn nothing_is_acknowledged_that_went_to_a_file_which_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let path = folder.path().join("mainstay.db");
+        let store = SqliteStore::open(SqliteOptions::new(&path)).await.unwrap();
+        store.apply(Change::CreateConsumer(consumer("before")), actor(), None).await.unwrap();
+        let aside = folder.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        let refused = store.apply(Change::CreateConsumer(consumer("gone")), actor(), None).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+        fs::copy(&aside, &path).unwrap();
+        let refused = store.apply(Change::CreateConsumer(consumer("other")), actor(), None).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+        fs::rename(&aside, &path).unwrap();
+        store.apply(Change::CreateConsumer(consumer("after")), actor(), None).await.unwrap();
+        assert!(store.get(Kind::Consumer, "gone").await.is_err(), "what was refused was not done");
+    });
+}
