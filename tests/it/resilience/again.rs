@@ -91,7 +91,7 @@ async fn the_budget_holds_when_everything_fails() {
             let sent = faulty.upstream.log().requests.len();
             assert!(sent <= REQUESTS * 12 / 10, "{protocol} {name}: {sent}");
             assert!(sent >= REQUESTS * 11 / 10, "{protocol} {name}: {sent}");
-            faulty.world.stop().await;
+            faulty.recovers().await;
         }
     }
 }

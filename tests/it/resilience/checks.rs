@@ -89,6 +89,7 @@ async fn over_http_without_end() {
         world.setup.until_metric(&format!("mainstay_upstream_endpoints health=\"{health}\""), 1.0).await;
         let open = || begun.load(Ordering::SeqCst) - left.load(Ordering::SeqCst);
         until("earlier ones are left", || open() <= 1).await;
+        world.nothing_left(&[]).await;
         world.stop().await;
     }
 }
@@ -117,6 +118,7 @@ async fn over_grpc() {
         assert!(world.get("/v1/x").await.starts_with("HTTP/1.1 200 "), "{what}");
         service.script(|_| Reply::grpc_health(true));
         world.setup.until_metric("mainstay_upstream_endpoints health=\"healthy\"", 2.0).await;
+        world.nothing_left(&[]).await;
         world.stop().await;
     }
 }

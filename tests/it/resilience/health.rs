@@ -5,10 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use mainstay_core::clock::Clock;
-
 use crate::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
-use crate::setup::{Setup, any_port, read_head, serving};
+use super::sockets::World;
+use crate::setup::{any_port, read_head, serving};
 
 /// An HTTP/1.1 service with a health page, and the count of everything else.
 struct Service {
@@ -57,7 +56,8 @@ async fn an_endpoint_that_fails_its_check_gets_no_requests_until_it_passes_again
     let (one, other) = (service(), service());
     one.is_well.store(false, Ordering::SeqCst);
     let keys = format!("panic_below: 0, slow_start: 0s, health: {{ path: /healthz, {QUICK} }}");
-    let setup = Setup::start_text(&text(&[one.address, other.address], &keys), Clock::System).await;
+    let world = World::start(&text(&[one.address, other.address], &keys)).await;
+    let setup = &world.setup;
     setup.until_metric("mainstay_upstream_endpoints health=\"unhealthy\"", 1.0).await;
     let event = setup.event("endpoint_unhealthy").await;
     assert_eq!((event["upstream"].as_str(), event["cause"].as_str()), (Some("up"), Some("status 500")));
@@ -94,7 +94,8 @@ async fn an_endpoint_that_fails_its_check_gets_no_requests_until_it_passes_again
     mainstay_core::port::Engine::reload(&setup.port()).await.unwrap();
     setup.until_metric("mainstay_upstream_endpoints health=\"healthy\"", 2.0).await;
     assert!(setup.get("/v1/x").await.starts_with("HTTP/1.1 200 "));
-    setup.engine.stop().await;
+    world.nothing_left(&[]).await;
+    world.stop().await;
 }
 
 #[tokio::test]
@@ -104,13 +105,15 @@ async fn tcp_asks_for_a_connection_alone() {
     let dead = gone.local_addr().unwrap();
     drop(gone);
     let keys = format!("health: {{ tcp: true, {QUICK} }}");
-    let setup = Setup::start_text(&text(&[alive.address, dead], &keys), Clock::System).await;
+    let world = World::start(&text(&[alive.address, dead], &keys)).await;
+    let setup = &world.setup;
     setup.until_metric("mainstay_upstream_endpoints health=\"unhealthy\"", 1.0).await;
     assert_eq!(setup.event("endpoint_unhealthy").await["endpoint"].as_str(), Some(dead.to_string().as_str()));
     for _ in 0..4 {
         assert!(setup.get("/v1/x").await.starts_with("HTTP/1.1 200 "));
     }
-    setup.engine.stop().await;
+    world.nothing_left(&[]).await;
+    world.stop().await;
 }
 
 /// Speaks the health protocol of gRPC, and says that it serves or does not.
@@ -150,10 +153,12 @@ async fn grpc_is_asked_in_its_own_protocol() {
         grpc(stream, &said, &seen);
     });
     let keys = format!("protocol: h2, health: {{ grpc: pay.Payments, {QUICK} }}");
-    let setup = Setup::start_text(&text(&[address], &keys), Clock::System).await;
+    let world = World::start(&text(&[address], &keys)).await;
+    let setup = &world.setup;
     setup.until_metric("mainstay_upstream_endpoints health=\"unhealthy\"", 1.0).await;
     assert_eq!(*asked.lock().unwrap(), b"\0\0\0\0\x0e\x0a\x0cpay.Payments");
     serves.store(true, Ordering::SeqCst);
     setup.until_metric("mainstay_upstream_endpoints health=\"healthy\"", 1.0).await;
-    setup.engine.stop().await;
+    world.nothing_left(&[]).await;
+    world.stop().await;
 }

@@ -1,7 +1,7 @@
 //! What the engine does about an upstream that fails: each rule where it shows, over an engine in memory whose time stands
 //! still until nothing else is left to do, or over sockets where the operating system has a part in it.
 //!
-//! What can go wrong, and where it is shown. Tests over sockets to upstreams of HTTP/1 end with the question whether anything is left behind
+//! What can go wrong, and where it is shown. Tests over sockets end with the question whether anything is left behind
 //! ([`sockets::World::nothing_left`]): no request, place, permit, task, connection, and nothing that holds an old configuration.
 //!
 //! | what goes wrong | over sockets | in memory, on paused time |
