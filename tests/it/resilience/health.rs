@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
 use super::sockets::World;
+use crate::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
 use crate::setup::{any_port, read_head, serving};
 
 /// An HTTP/1.1 service with a health page, and the count of everything else.

@@ -1,7 +1,9 @@
 //! A second attempt beside a slow first one.
 
+use mainstay_testkit::upstream as testkit;
 use tokio::time::{Duration, Instant};
 
+use super::sockets::{Faulty, ONCE, World, text};
 use super::{Act, GET, OK, POST, Upstream, ask, rig, status};
 use crate::paused::paused;
 
@@ -74,5 +76,42 @@ fn an_endpoint_that_always_loses_is_found_out() {
         }
         let lost = upstreams[0].requests();
         assert!((1..=6).contains(&lost), "{lost} of 60");
+    });
+}
+
+/// A handshake that does not come about is as slow as an answer that does not: the second attempt does not wait for the end of
+/// the first one's time to connect.
+#[tokio::test]
+async fn a_connection_that_does_not_come_about_is_hedged() {
+    let (lost, fine) = (Faulty::start(ONCE).await, testkit::Upstream::http1(|_| testkit::Reply::ok("ok")));
+    lost.network.fill_backlog();
+    let keys = format!(
+        "{ONCE}, balance: round_robin, timeouts: {{ connect: 60s, attempt: 60s, total: 60s }}, \
+                 hedge: {{ after: 50ms, max_ratio: 1.0 }}"
+    );
+    let world = World::start(&text(&[lost.network.address, fine.address], &keys)).await;
+    for _ in 0..4 {
+        let answer = world.get("/v1/x").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert_eq!(fine.log().requests.len(), 4);
+    // Whoever lost once to the hedge may be asked again; it never wins.
+    assert!(world.setup.metric("mainstay_hedges_total result=\"won\"") >= 1.0);
+    world.nothing_left(&[]).await;
+    world.stop().await;
+    lost.recovers().await;
+}
+
+/// Where nobody may be asked a second time, the first attempt goes on, and ends with its own time.
+#[test]
+fn an_attempt_ends_although_its_alarm_rang() {
+    paused(async {
+        let upstream = Upstream::new(|_| Act::Hang);
+        let keys = ", hedge: { after: 100ms, max_ratio: 0.0001 }, breaker: off, retries: off";
+        let rig = super::alone(&upstream, keys, "timeouts: { attempt: 2s, total: 60s }");
+        let began = Instant::now();
+        assert_eq!(status(&ask(&rig, GET).await), 504);
+        assert!((1_995..2_100).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        assert_eq!(upstream.requests(), 1);
     });
 }

@@ -41,6 +41,11 @@ impl Budget {
         self.withdraw_deposit(second(now)) || self.floor.as_ref().is_some_and(|floor| floor.withdraw(now))
     }
 
+    /// Gives back a token whose attempt was not made after all.
+    pub fn put_back(&self, now: MonoMs) {
+        self.deposits.add(second(now), TOKEN as u32);
+    }
+
     /// Tokens that could be withdrawn, for the admin API.
     pub fn level(&self, now: MonoMs) -> f64 {
         self.deposits.sum(second(now)) as f64 / TOKEN as f64

@@ -240,6 +240,14 @@ fn deposits_last_ten_seconds_and_the_oldest_go_first() {
 }
 
 #[test]
+fn a_token_that_was_not_needed_is_there_for_the_next() {
+    let budget = budget(0.2, 1.0);
+    assert!(budget.withdraw(MonoMs(0)) && !budget.withdraw(MonoMs(0)));
+    budget.put_back(MonoMs(0));
+    assert!(budget.withdraw(MonoMs(0)) && !budget.withdraw(MonoMs(0)));
+}
+
+#[test]
 fn the_floor_is_one_at_the_start_and_trickles_in() {
     for (floor_per_s, rows) in [
         (1.0, &[(0, 1), (999, 0), (1_000, 1), (1_999, 0), (60_000, 1)][..]),

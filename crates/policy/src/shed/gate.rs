@@ -124,10 +124,11 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Gives a place back. Whoever comes next has one; there may be more of them, see [`Gate::next`].
-    pub fn leave(&self, now: MonoMs) -> Option<T> {
+    /// Gives a place back. Whoever comes next has one; there may be more of them, see [`Gate::next`]. Asks for the time only if
+    /// somebody waits.
+    pub fn leave(&self, now: impl FnOnce() -> MonoMs) -> Option<T> {
         self.in_flight.fetch_sub(1, SeqCst);
-        self.next(now)
+        if self.waiting.load(SeqCst) == 0 { None } else { self.next(now()) }
     }
 
     /// The next one who waits, if there is a place. Asked again until there is none: a limit may have grown.

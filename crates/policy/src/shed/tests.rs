@@ -29,7 +29,7 @@ fn what_does_not_fit_waits_and_what_does_not_fit_there_is_refused() {
     waits(&gate, 2, Priority::Normal, 2, NOW);
     let refused = gate.queue(3, Priority::Normal, 3, NOW).queued;
     assert!(matches!(refused, Queued::Refused { why: Why::QueueFull, waiter: 3 }), "{refused:?}");
-    assert_eq!(gate.leave(NOW), Some(1));
+    assert_eq!(gate.leave(|| NOW), Some(1));
     assert_eq!((gate.in_flight(), gate.waiting(Priority::Normal)), (2, 1));
 }
 
@@ -40,8 +40,8 @@ fn low_is_refused_before_critical_ever_waits() {
         assert!(gate.enter(Priority::Low, NOW), "while nothing is scarce all are alike");
     }
     waits(&gate, 1, Priority::Low, 1, NOW);
-    assert_eq!(gate.leave(NOW), None, "nine are in: low may fill eight");
-    assert_eq!(gate.leave(NOW), None);
+    assert_eq!(gate.leave(|| NOW), None, "nine are in: low may fill eight");
+    assert_eq!(gate.leave(|| NOW), None);
     // Somebody waits, so nobody passes by the queue; the more important one is first in it.
     assert!(matches!(gate.queue(2, Priority::Critical, 2, NOW).queued, Queued::Admitted(2)));
     assert_eq!((gate.in_flight(), gate.waiting(Priority::Low)), (9, 1));
@@ -59,8 +59,8 @@ fn a_full_queue_makes_room_for_what_is_more_important() {
     assert!(matches!(queued, Queued::Waiting(_)));
     assert_eq!(pushed_out, Some(1));
     assert!(matches!(gate.queue(4, Priority::High, 4, NOW).queued, Queued::Refused { .. }));
-    assert_eq!(gate.leave(NOW), Some(3));
-    assert_eq!(gate.leave(NOW), Some(2));
+    assert_eq!(gate.leave(|| NOW), Some(3));
+    assert_eq!(gate.leave(|| NOW), Some(2));
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn the_oldest_is_first_and_in_an_overload_the_newest() {
     for id in 0..4 {
         waits(&gate, id, Priority::Normal, u64::from(id), NOW);
     }
-    assert_eq!(gate.leave(MonoMs(NOW.0 + 50)), Some(0));
-    assert_eq!(gate.leave(MonoMs(NOW.0 + 101)), Some(3));
+    assert_eq!(gate.leave(|| MonoMs(NOW.0 + 50)), Some(0));
+    assert_eq!(gate.leave(|| MonoMs(NOW.0 + 101)), Some(3));
 }
 
 /// Feeds an adaptive limit with an upstream of so many slots, whose latency grows with what is above them.
@@ -100,7 +100,7 @@ fn settle(slots: u32, base_us: u64, rounds: u64) -> u32 {
             gate.sample(us, false, now);
         }
         for _ in 0..in_flight {
-            gate.leave(now);
+            gate.leave(|| now);
         }
     }
     gate.limit()
@@ -211,7 +211,7 @@ proptest! {
                 }
                 3 | 4 if inside > 0 => {
                     inside -= 1;
-                    let mut next = gate.leave(at);
+                    let mut next = gate.leave(|| at);
                     while let Some(id) = next {
                         prop_assert!(called.insert(id), "called twice");
                         prop_assert!(waiting.iter().any(|(of, _)| *of == id));
@@ -239,7 +239,7 @@ type Waker = std::sync::mpsc::SyncSender<()>;
 
 fn call(gate: &Gate<Waker>, mut next: Option<Waker>) {
     while let Some(waiter) = next {
-        next = if waiter.send(()).is_ok() { gate.next(NOW) } else { gate.leave(NOW) };
+        next = if waiter.send(()).is_ok() { gate.next(NOW) } else { gate.leave(|| NOW) };
     }
 }
 
@@ -268,7 +268,7 @@ fn threads_neither_lose_nor_double_places() {
                     };
                     if inside {
                         peak.fetch_max(gate.in_flight(), std::sync::atomic::Ordering::Relaxed);
-                        let next = gate.leave(NOW);
+                        let next = gate.leave(|| NOW);
                         call(&gate, next);
                     }
                 }

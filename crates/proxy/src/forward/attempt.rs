@@ -10,11 +10,12 @@ use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use mainstay_core::{Priority, ProblemCode, Stage};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::alarm::Alarm;
 use super::connect::ConnectError;
 use super::deadline::Times;
 use super::exchange::{AnswerHead, Exchange, InFlight};
@@ -94,6 +95,7 @@ pub async fn attempt(
     start: Start,
     place: Option<&Place>,
     body: RequestBody,
+    alarm: &Alarm,
 ) -> Result<Answered, Failed> {
     let cx = trip.cx;
     let endpoint = &cx.snapshot.upstreams[trip.index].endpoints[start.index];
@@ -102,15 +104,15 @@ pub async fn attempt(
     cx.facts.attempts.set(cx.facts.attempts.get() + 1);
     *cx.facts.endpoint.borrow_mut() = Some(std::sync::Arc::clone(&endpoint.shared));
     let end = trip.times.of_attempt(began);
-    let (acquired, reused) = match trip.connection(endpoint).await {
+    let (acquired, reused) = match trip.connection(endpoint, alarm).await {
         Ok(acquired) => acquired,
         Err(why) => return Err(flight.fail_unsent(trip, why, body)),
     };
     let exchange = trip.exchange(endpoint, acquired, body);
-    match flight.answer(exchange, end).await {
+    match flight.answer(exchange, end, alarm).await {
         Ok(head) => Ok(flight.answered(head)),
         Err(Why::Exchange(error)) if reused && trip.may_resend(&flight, &error) => {
-            Box::pin(resend(trip, endpoint, flight, end)).await
+            Box::pin(resend(trip, endpoint, flight, end, alarm)).await
         }
         Err(why) => Err(flight.fail(trip, why)),
     }
@@ -118,7 +120,7 @@ pub async fn attempt(
 
 impl Trip<'_> {
     /// A way to send the request, and whether it has served before. The common case, an idle connection, needs no timer.
-    async fn connection(&self, endpoint: &Rc<LocalEndpoint>) -> Result<(Acquired, bool), Why> {
+    async fn connection(&self, endpoint: &Rc<LocalEndpoint>, alarm: &Alarm) -> Result<(Acquired, bool), Why> {
         let only_http1 = self.request.upgrade.is_some();
         let worker = &self.cx.worker;
         if (only_http1 || !endpoint.shared.speaks_h2())
@@ -127,6 +129,7 @@ impl Trip<'_> {
             return Ok((Acquired::H1(Pooled { connection, reused: true }), true));
         }
         let connecting = Box::pin(endpoint.acquire(worker, self.plan.timeouts.connect, only_http1));
+        let connecting = alarm.beside(connecting);
         let acquired = match self.times.total() {
             Some(until) => timeout_at(until, connecting).await.unwrap_or(Err(ConnectError::DeadlineExceeded)),
             None => connecting.await,
@@ -168,6 +171,7 @@ async fn resend(
     endpoint: &Rc<LocalEndpoint>,
     mut flight: InFlight,
     end: (Instant, ProblemCode),
+    alarm: &Alarm,
 ) -> Result<Answered, Failed> {
     let worker = &trip.cx.worker;
     trip.cx.trail(Stage::Send, "a pooled connection had died; sent over another one");
@@ -181,13 +185,13 @@ async fn resend(
             None => h2::acquire(endpoint, worker, within).await,
         }
     };
-    let acquired = match timeout_at(end.0, Box::pin(fresh)).await {
+    let acquired = match timeout_at(end.0, alarm.beside(Box::pin(fresh))).await {
         Ok(Ok(acquired)) => acquired,
         Ok(Err(error)) => return Err(flight.fail_unsent(trip, Why::Connect(error), body)),
         Err(_elapsed) => return Err(flight.fail_unsent(trip, Why::TimedOut(end.1), body)),
     };
     let exchange = trip.exchange(endpoint, acquired, body);
-    match flight.answer(exchange, end).await {
+    match flight.answer(exchange, end, alarm).await {
         Ok(head) => Ok(flight.answered(head)),
         Err(why) => Err(flight.fail(trip, why)),
     }
@@ -199,13 +203,23 @@ impl InFlight {
         &mut self,
         exchange: Exchange,
         (until, code): (Instant, ProblemCode),
+        alarm: &Alarm,
     ) -> Result<AnswerHead, Why> {
-        let mut timer = pin!(sleep_until(until));
+        // One timer for both ends of the wait: setting one costs more than all that is decided about a request.
+        let rings_at = alarm.due().filter(|at| *at < until);
+        let mut timer = pin!(sleep_until(rings_at.unwrap_or(until)));
+        let mut rings = rings_at.is_some();
         let exchange = self.hold(exchange);
         poll_fn(|task| {
             if let Poll::Ready(head) = exchange.poll_head(task) {
                 return Poll::Ready(head.map_err(Why::Exchange));
             }
+            ready!(timer.as_mut().poll(task));
+            if !mem::take(&mut rings) {
+                return Poll::Ready(Err(Why::TimedOut(code)));
+            }
+            alarm.ring();
+            timer.as_mut().reset(until);
             timer.as_mut().poll(task).map(|()| Err(Why::TimedOut(code)))
         })
         .await

@@ -180,7 +180,7 @@ impl InFlight {
         let failed = status >= 500 && status != 501;
         self.judge.told(&self.cx, failed, took_us, now);
         if let Some(place) = &self.place {
-            place.sample(took_us, matches!(status, 503 | 504));
+            place.sample(took_us, matches!(status, 503 | 504), now);
         }
     }
 
@@ -191,7 +191,7 @@ impl InFlight {
         let took_us = now.saturating_duration_since(self.began).as_micros() as u64;
         self.judge.told(&self.cx, true, took_us, now);
         if let (true, Some(place)) = (timed_out, &self.place) {
-            place.sample(took_us, true);
+            place.sample(took_us, true, now);
         }
     }
 

@@ -9,8 +9,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use mainstay_core::Stage;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::attempt::{self, Answered, Failed, Trip};
 use super::policies::HedgeLive;
 use super::shed::Place;
@@ -28,44 +29,59 @@ pub async fn attempt(
     place: Option<&Place>,
     body: RequestBody,
 ) -> Result<Answered, Failed> {
-    let Some(hedge) = trip.upstream.policies.hedge.as_ref().filter(|_| may_be_hedged(trip, &body)) else {
-        return attempt::attempt(trip, start, place, body).await;
-    };
-    let now = trip.cx.worker.mono_at(start.began);
-    hedge.state.request(now);
-    match hedge.state.after_us(&hedge.recent, now) {
-        Some(after_us) => Box::pin(raced(trip, tried, start, place, hedge, after_us)).await,
-        None => attempt::attempt(trip, start, place, body).await,
+    let due = due(trip, &start, &body);
+    let alarm = Alarm::at(due.map(|(_, after)| start.began + after));
+    let mut first = pin!(attempt::attempt(trip, start, place, body, &alarm));
+    let Some((hedge, after)) = due else { return first.await };
+    match until_rung(first.as_mut(), &alarm).await {
+        Some(done) => done,
+        // Of a hundred requests a few come here; the room for what follows is made for those alone.
+        None => Box::pin(raced(trip, tried, place, (hedge, after), first)).await,
     }
 }
 
-fn may_be_hedged(trip: &Trip<'_>, body: &RequestBody) -> bool {
-    trip.cx.is_safe() && body.is_empty() && trip.request.upgrade.is_none()
+/// How long after the first attempt a second one is due, if there may be one.
+fn due<'a>(trip: &Trip<'a>, start: &Start, body: &RequestBody) -> Option<(&'a HedgeLive, Duration)> {
+    let hedge = trip.upstream.policies.hedge.as_ref()?;
+    if !trip.cx.is_safe() || !body.is_empty() || trip.request.upgrade.is_some() {
+        return None;
+    }
+    let now = trip.cx.worker.mono_at(start.began);
+    hedge.state.request(now);
+    let after_us = hedge.state.after_us(&hedge.recent, now)?;
+    // An hour is as good as never, and never overflows.
+    Some((hedge, Duration::from_micros(after_us).min(Duration::from_hours(1))))
+}
+
+/// The attempt's end, or nothing if its alarm rang before.
+async fn until_rung(mut attempt: Pin<&mut impl Future<Output = Done>>, alarm: &Alarm) -> Option<Done> {
+    poll_fn(move |task| match attempt.as_mut().poll(task) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if alarm.has_rung() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 async fn raced(
     trip: &Trip<'_>,
     tried: &mut Tried,
-    start: Start,
     place: Option<&Place>,
-    hedge: &HedgeLive,
-    after_us: u64,
+    (hedge, after): (&HedgeLive, Duration),
+    mut first: Pin<&mut impl Future<Output = Done>>,
 ) -> Result<Answered, Failed> {
-    let mut first = pin!(attempt::attempt(trip, start, place, RequestBody::empty()));
-    let leave = async {
-        sleep(Duration::from_micros(after_us)).await;
-        second(trip, tried, hedge).await
-    };
+    let began = Instant::now();
     // The leave may have to wait for its turn, and the first answer does not wait with it.
-    let start = match first_of(first.as_mut(), pin!(leave)).await {
+    let start = match first_of(first.as_mut(), pin!(second(trip, tried, hedge, began))).await {
         Ok(done) => return done,
         Err(Some(start)) => start,
         Err(None) => return first.await,
     };
     let cells = &trip.cx.worker.cells;
     cells.inc(trip.upstream.policies.metrics.hedges);
-    trip.cx.trail(Stage::Hedge, format!("no answer after {} ms; asked a second time", after_us / 1000));
-    let second = pin!(attempt::attempt(trip, start, place, RequestBody::empty()));
+    trip.cx.trail(Stage::Hedge, format!("no answer after {} ms; asked a second time", after.as_millis()));
+    let alone = Alarm::at(None);
+    let second = pin!(attempt::attempt(trip, start, place, RequestBody::empty(), &alone));
     let (done, second_won) = race(first, second).await;
     if let Ok(answered) = &done {
         let endpoint = &answered.flight.endpoint().shared;
@@ -91,17 +107,21 @@ async fn first_of<T>(
 }
 
 /// The leave for a second attempt, of everyone who has to give it.
-async fn second(trip: &Trip<'_>, tried: &mut Tried, hedge: &HedgeLive) -> Option<Start> {
-    let now = Instant::now();
+async fn second(trip: &Trip<'_>, tried: &mut Tried, hedge: &HedgeLive, now: Instant) -> Option<Start> {
     let mono = trip.cx.worker.mono_at(now);
     if !hedge.state.may(mono) {
         return None;
     }
     let policies = &trip.upstream.policies;
-    if policies.retry.is_some() && !policies.budget.budget.withdraw(mono) {
+    let is_paid = policies.retry.is_some();
+    if is_paid && !policies.budget.budget.withdraw(mono) {
         return None;
     }
-    step::may_begin(trip, tried, now).await.ok()
+    let start = step::may_begin(trip, tried, now).await.ok();
+    if start.is_none() && is_paid {
+        policies.budget.budget.put_back(mono);
+    }
+    start
 }
 
 type Done = Result<Answered, Failed>;

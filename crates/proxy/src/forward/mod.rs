@@ -21,6 +21,7 @@ pub mod hedge;
 pub mod judge;
 pub mod rate;
 
+pub mod alarm;
 pub mod attempt;
 pub mod connect;
 pub mod endpoint;

@@ -41,29 +41,28 @@ impl Place {
     }
 
     /// How long an attempt took, which the adaptive limit learns from.
-    pub fn sample(&self, took_us: u64, dropped: bool) {
-        let now = self.0.worker.mono_ms();
-        self.0.shed.gate.sample(took_us, dropped, now);
+    pub fn sample(&self, took_us: u64, dropped: bool, now: Instant) {
+        self.0.shed.gate.sample(took_us, dropped, self.0.worker.mono_at(now));
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        leave(&self.shed.gate, self.worker.mono_ms());
+        leave(&self.shed.gate, || self.worker.mono_ms());
     }
 }
 
 /// Gives a place to whoever waits longest and still does.
-fn leave(gate: &Gate<Waiter>, now: MonoMs) {
-    call(gate, gate.leave(now), now);
+fn leave(gate: &Gate<Waiter>, now: impl Fn() -> MonoMs) {
+    call(gate, gate.leave(&now), &now);
 }
 
 /// Wakes whoever has a place now.
-fn call(gate: &Gate<Waiter>, mut next: Option<Waiter>, now: MonoMs) {
+fn call(gate: &Gate<Waiter>, mut next: Option<Waiter>, now: &impl Fn() -> MonoMs) {
     while let Some(waiter) = next {
         // A waiter that is gone cannot use the place, so it goes on to the next.
         next = match waiter.send(Called::Enter) {
-            Ok(()) => gate.next(now),
+            Ok(()) => gate.next(now()),
             Err(_gone) => gate.leave(now),
         };
     }
@@ -99,7 +98,7 @@ async fn wait(trip: &Trip<'_>, shed: &Arc<ShedLive>, now: Instant) -> Result<Pla
     if let Some(pushed_out) = pushed_out {
         let _ = pushed_out.send(Called::PushedOut);
     }
-    call(&shed.gate, called, mono);
+    call(&shed.gate, called, &|| mono);
     let ticket = match queued {
         Queued::Admitted(_) => return Ok(Place::new(shed, &cx.worker)),
         Queued::Waiting(ticket) => ticket,
@@ -163,7 +162,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if matches!(self.end(), Some(Called::Enter)) {
-            leave(&self.shed.gate, self.worker.mono_ms());
+            leave(&self.shed.gate, || self.worker.mono_ms());
         }
     }
 }
@@ -188,10 +187,10 @@ mod tests {
             assert!(matches!(gate.queue(waiter, Priority::Normal, caller, now).queued, Queued::Waiting(_)));
         }
         drop(receiver);
-        leave(&gate, now);
+        leave(&gate, || now);
         assert!(matches!(called.try_recv(), Ok(Called::Enter)));
         assert_eq!(gate.in_flight(), 1);
-        leave(&gate, now);
+        leave(&gate, || now);
         assert_eq!(gate.in_flight(), 0);
     }
 }
