@@ -4,21 +4,27 @@
 //! made anywhere is there within two seconds. While the store cannot be asked, what is known goes on, and its age is a
 //! metric and an event.
 
+mod snapshot;
+
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mainstay_config::checked::{self, Checked};
 use mainstay_core::catalogue::port::{Changes, RecordChange};
-use mainstay_core::catalogue::{Catalogue, Kind, Record, Revision, StoreError};
+use mainstay_core::catalogue::{Catalogue, Kind, Record, Revision, Store, StoreError};
 use mainstay_core::clock::{Clock, UnixMs};
 use mainstay_identity::index::{AsOf, Change, Index, Loader};
 use mainstay_proxy::worker::EngineShared;
 use mainstay_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 use mainstay_telemetry::{Event, EventLog, Registry};
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::report;
+use snapshot::Snapshot;
+pub(crate) use snapshot::path_for as snapshot_path_for;
 
 /// How long a change may go unnoticed when nobody tells of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -38,72 +44,127 @@ const TOUCH_KEYS_MAX: usize = 1000;
 /// The store behind the index, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Keeper {
-    store: Option<Arc<dyn Catalogue>>,
+    store: Option<Arc<dyn Store>>,
     /// The same, where it is in files that one process at a time can have.
     files: Option<Arc<SqliteStore>>,
     /// They have been given up, so that nothing of them is followed and nothing is wrong with that.
     given_up: Arc<AtomicBool>,
+    /// The files could not be had at the start, and are still to be taken. Held while they are.
+    to_be_taken: Arc<Mutex<bool>>,
+    /// Why the store was not there at the start.
+    missing: Option<StoreError>,
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Keeper {
-    /// Opens what the configuration names; nothing where it names nothing.
+    /// Opens what the configuration names; nothing where it names nothing. A store that cannot be had is opened later,
+    /// where there is a snapshot to begin with.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is open then.
-    pub(crate) async fn open(checked: &Checked, clock: &Clock) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        checked: &Checked,
+        clock: &Clock,
+        snapshot: Option<&Path>,
+    ) -> Result<Self, StoreError> {
         let clock = clock.clone();
+        let snapshot = snapshot.map(|path| Arc::new(Snapshot::new(path)));
+        let may_wait = |error: StoreError| match (&snapshot, is_down(&error)) {
+            (Some(snapshot), true) if snapshot.exists() => Ok(error),
+            _ => Err(error),
+        };
         match checked.identity.stores.as_ref().map(|stores| &stores.catalogue) {
             None => Ok(Self::default()),
             Some(checked::Store::Sqlite(path)) => {
                 let options = SqliteOptions { clock, ..SqliteOptions::new(path) };
-                let files = Arc::new(SqliteStore::open(options).await?);
-                Ok(Self { store: Some(Arc::clone(&files) as _), files: Some(files), ..Self::default() })
+                let (files, missing) = match SqliteStore::open(options.clone()).await {
+                    Ok(files) => (files, None),
+                    Err(error) => (SqliteStore::not_yet(options), Some(may_wait(error)?)),
+                };
+                let to_be_taken = Arc::new(Mutex::new(missing.is_some()));
+                let files = Arc::new(files);
+                let store = Some(Arc::clone(&files) as _);
+                Ok(Self { store, files: Some(files), to_be_taken, missing, snapshot, ..Self::default() })
             }
             Some(checked::Store::Postgres(url)) => {
                 let options = PostgresOptions { clock, ..PostgresOptions::new(url) };
-                let store = Arc::new(PostgresStore::open(options).await?);
-                Ok(Self { store: Some(store), ..Self::default() })
+                let (store, missing) = match PostgresStore::open(options.clone()).await {
+                    Ok(store) => (store, None),
+                    Err(error) => (PostgresStore::not_yet(options)?, Some(may_wait(error)?)),
+                };
+                Ok(Self { store: Some(Arc::new(store)), missing, snapshot, ..Self::default() })
             }
         }
     }
 
     /// The port, for the admin API.
     pub(crate) fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
-        self.store.clone()
+        self.store.clone().map(|store| store as _)
     }
 
-    /// Fills an index that nobody reads yet.
+    /// Fills an index that nobody reads yet: from the store, or if that is down from the snapshot.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// Neither can be read; or the store is empty although the snapshot says that it was not.
     pub(crate) async fn load(
         &self,
         index: Index,
         checked: &Checked,
         clock: &Clock,
+        events: &EventLog,
     ) -> Result<Index, StoreError> {
-        let mut loader = Loader::new(index);
-        loader.set_file(&report::file_consumers(checked), &[]);
-        let as_of = match &self.store {
-            Some(store) => {
-                let revision = store.load(&mut |record| put(&mut loader, &record)).await?;
-                AsOf { revision, at: clock.now() }
-            }
-            None => NEVER,
+        let begin = |index| {
+            let mut loader = Loader::new(index);
+            loader.set_file(&report::file_consumers(checked), &[]);
+            loader
         };
-        Ok(loader.finish(as_of))
+        let Some(store) = &self.store else { return Ok(begin(index).finish(NEVER)) };
+        let from_store = match &self.missing {
+            Some(error) => Err(error.clone()),
+            None => {
+                let mut loader = begin(index.successor());
+                let loaded = store.load(&mut |record| put(&mut loader, &record)).await;
+                loaded.map(|revision| loader.finish(AsOf { revision, at: clock.now() }))
+            }
+        };
+        match (from_store, &self.snapshot) {
+            (Ok(index), Some(snapshot)) if index.as_of().revision == Revision(0) => {
+                snapshot.was_nothing(&store.place()).map(|()| index)
+            }
+            (Err(error), Some(snapshot)) if is_down(&error) => {
+                let mut loader = begin(index);
+                let info = snapshot.read(&store.place(), &mut |record| put(&mut loader, &record));
+                // What is wrong with the snapshot is no help to whoever has to mend the store.
+                let Ok(info) = info else { return Err(error) };
+                let (age_s, records) = (info.age_ms(clock.now()) / 1000, info.records);
+                events.emit(&Event::CatalogueSnapshotUsed { age_s, records, cause: &error.to_string() });
+                Ok(loader.finish(AsOf { revision: info.revision, at: UnixMs(info.taken_at) }))
+            }
+            (loaded, _) => loaded,
+        }
     }
 
     /// Follows the catalogue, and writes last uses down, for as long as the engine lives.
     pub(crate) fn keep(&self, shared: &Arc<EngineShared>, events: &EventLog) {
         tokio::spawn(self.clone().follow(Arc::downgrade(shared), events.clone()));
         tokio::spawn(self.clone().keep_last_used(Arc::downgrade(shared)));
+        if let (Some(store), Some(snapshot)) = (&self.store, &self.snapshot) {
+            let given_up = Arc::clone(&self.given_up);
+            let keep = Arc::clone(snapshot).keep(
+                Arc::clone(store),
+                given_up,
+                Arc::downgrade(shared),
+                events.clone(),
+            );
+            tokio::spawn(keep);
+        }
     }
 
     async fn follow(self, shared: Weak<EngineShared>, events: EventLog) {
         let Some(store) = self.store.clone() else { return };
-        let mut failing = false;
+        let mut failing = self.missing.is_some();
         loop {
+            self.take_if_missing().await;
             let Some(known) = shared.upgrade().map(|shared| shared.known.load_full()) else { return };
             let since = known.as_of().revision;
             // Dropped in time it is no failure: then somebody has to look.
@@ -132,6 +193,14 @@ impl Keeper {
         }
     }
 
+    /// Takes the files that could not be had at the start.
+    async fn take_if_missing(&self) {
+        let mut to_be_taken = self.to_be_taken.lock().await;
+        if let (true, Some(files)) = (*to_be_taken, &self.files) {
+            *to_be_taken = files.take_back().await.is_err();
+        }
+    }
+
     async fn keep_last_used(self, shared: Weak<EngineShared>) {
         let Some(store) = self.store else { return };
         loop {
@@ -148,6 +217,8 @@ impl Keeper {
             touch(&**store, &shared.known.load_full()).await;
         }
         if let Some(files) = &self.files {
+            // Whoever is taking them has finished, and nobody begins.
+            *self.to_be_taken.lock().await = false;
             self.given_up.store(true, Ordering::Relaxed);
             files.hand_over().await;
         }
@@ -167,6 +238,12 @@ impl Keeper {
     }
 }
 
+/// The store may be had later, and what is known meanwhile is better than nothing. What one has to decide about (another
+/// release's schema, files that another process has) is told at once.
+fn is_down(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { .. } | StoreError::Damaged { .. })
+}
+
 /// Takes another configuration's consumers over.
 pub(crate) fn reloaded(known: &Index, checked: &Checked) {
     known.set_file(&report::file_consumers(checked), &[]);
@@ -181,7 +258,10 @@ pub(crate) fn stale(shared: &EngineShared) -> Option<String> {
 }
 
 /// Shows in each scrape how much is known, and how old that is.
-pub(crate) fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
+pub(crate) fn observe(registry: &Registry, shared: &Arc<EngineShared>, keeper: &Keeper) {
+    if let Some(snapshot) = &keeper.snapshot {
+        snapshot.observe(registry);
+    }
     registry.observe_while(Arc::downgrade(shared), |shared, scrape| {
         let known = shared.known.load();
         let sizes = known.sizes();

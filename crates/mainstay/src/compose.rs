@@ -160,8 +160,10 @@ impl Engine {
         let bound = checked.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         inherited.may_serve().await?;
         // Not before: until then another process may have the files.
-        let keeper = Keeper::open(&checked, &clock).await?;
-        let known = Arc::new(keeper.load(known, &checked, &clock).await?);
+        let kept = loader.as_ref().filter(|loader| loader.has_file());
+        let kept = kept.map(|loader| catalogue::snapshot_path_for(&loader.path));
+        let keeper = Keeper::open(&checked, &clock, kept.as_deref()).await?;
+        let known = Arc::new(keeper.load(known, &checked, &clock, &events).await?);
         raise_descriptor_limit(&checked, &events);
         let recent = Recent::new();
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();
@@ -186,7 +188,7 @@ impl Engine {
         let shared = Arc::clone(&plane.shared);
         health::start(snapshot.checks(), &shared, &tokio::runtime::Handle::current());
         report::observe(&registry, &shared);
-        catalogue::observe(&registry, &shared);
+        catalogue::observe(&registry, &shared, &keeper);
         keeper.keep(&shared, &events);
         let locals = services.dialers().clone();
         let origin = Origin { checked, published, loader, locals, resolver };

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use mainstay_core::catalogue::{Catalogue, Record, Revision, StoreError};
+use mainstay_core::catalogue::{Record, Revision, Store, StoreError};
 use mainstay_core::clock::{Clock, UnixMs};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ impl SnapshotInfo {
 struct Header {
     kind: String,
     format: u32,
+    /// Which store it is of: another one's says nothing.
+    store: String,
 }
 
 /// Reads the store and writes the snapshot, in the place of an older one.
@@ -45,12 +47,12 @@ struct Header {
 /// # Errors
 /// The store's, or [`StoreError::Unavailable`] when the file cannot be written; the older one is still there.
 pub async fn save_snapshot(
-    store: &dyn Catalogue,
+    store: &dyn Store,
     path: &Path,
     clock: &Clock,
 ) -> Result<SnapshotInfo, StoreError> {
     let mut file = Writer::create(path)?;
-    file.line(&Header { kind: KIND.to_owned(), format: FORMAT })?;
+    file.line(&Header { kind: KIND.to_owned(), format: FORMAT, store: store.place() })?;
     let taken_at = clock.now().0;
     let (mut records, mut outcome) = (0, Ok(()));
     let revision = store
@@ -79,12 +81,17 @@ fn without_secrets(mut record: Record) -> Record {
     record
 }
 
-/// Reads a snapshot: first all of it, to see that it is whole, then each record to `visit`.
+/// Reads a snapshot of the store at that [place](mainstay_core::catalogue::Upkeep::place): first all of it, to see that it is
+/// whole, then each record to `visit`.
 ///
 /// # Errors
 /// [`StoreError::Damaged`]: it is not what was written, or another release's. [`StoreError::Unavailable`]: there is none, or
-/// it cannot be read.
-pub fn load_snapshot(path: &Path, visit: &mut dyn FnMut(Record)) -> Result<SnapshotInfo, StoreError> {
+/// it cannot be read. [`StoreError::Conflict`]: it is of another store.
+pub fn load_snapshot(
+    path: &Path,
+    store: &str,
+    visit: &mut dyn FnMut(Record),
+) -> Result<SnapshotInfo, StoreError> {
     let mut file = Reader::open(path)?;
     let strange = file.damaged("it is no snapshot that this release can read");
     let last = file.lines().checked_sub(1).ok_or_else(|| strange.clone())?;
@@ -94,6 +101,10 @@ pub fn load_snapshot(path: &Path, visit: &mut dyn FnMut(Record)) -> Result<Snaps
             let header: Header = serde_json::from_slice(line).map_err(|_| strange.clone())?;
             if header.kind != KIND || header.format != FORMAT {
                 return Err(strange.clone());
+            }
+            if header.store != store {
+                let what = format!("{} is of another store ({})", path.display(), header.store);
+                return Err(StoreError::Conflict { what });
             }
         } else if number == last {
             info = Some(serde_json::from_slice(line).map_err(|_| strange.clone())?);

@@ -10,6 +10,7 @@ mod check;
 mod consumer;
 mod key;
 mod run;
+mod store;
 mod token;
 
 use std::path::PathBuf;
@@ -144,6 +145,18 @@ enum Command {
     /// Show what was changed by whom, and verify it.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Write the whole catalogue and its audit into a new file, also while an engine runs.
+    Backup {
+        /// The file to write; it must not be there yet.
+        file: PathBuf,
+    },
+    /// Fill an empty store from a backup; no engine may have it.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Bring the store's schema up to this release's, once no older release runs on it any more.
+    Migrate,
 }
 
 /// Parses the command line and runs the command.
@@ -170,6 +183,9 @@ pub fn main() -> ExitCode {
         Command::Consumer(command) => consumer::run(&common, command),
         Command::Key(command) => key::run(&common, command),
         Command::Token(command) => token::run(&common, command),
+        Command::Backup { file } => store::backup(&common, &file),
+        Command::Restore { file } => store::restore(&common, &file),
+        Command::Migrate => store::migrate(&common),
         Command::Audit(command) => audit::run(&common, &command),
     };
     ExitCode::from(code)

@@ -21,3 +21,4 @@ mod reload;
 mod run;
 mod secure;
 mod shutdown;
+mod stores;

@@ -84,14 +84,24 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`]: the server does not answer. [`StoreError::SchemaTooNew`] and
     /// [`StoreError::SchemaTooOld`]: the schema is another release's. [`StoreError::Invalid`]: the URL cannot be used.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
-        let config = connect::config(&options.url)?;
-        let pool = connect::pool(&config, options.connections_max)?;
+        let store = Self::not_yet(options)?;
+        let Postgres { options, pool, revision, .. } = &store.backend;
         let opening = async {
-            let mut client = connect::client(&pool).await?;
+            let mut client = connect::client(pool).await?;
             connect::prepare(&mut client, &options.schema).await
         };
-        let revision = within(opening).await?;
-        let revision = watch::Sender::new(revision);
+        revision.send_replace(within(opening).await?);
+        Ok(store)
+    }
+
+    /// Says where the database is, and does not wait for it. A database without a schema gets none.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`]: the URL cannot be used.
+    pub fn not_yet(options: PostgresOptions) -> Result<Self, StoreError> {
+        let config = connect::config(&options.url)?;
+        let pool = connect::pool(&config, options.connections_max)?;
+        let revision = watch::Sender::new(Revision(0));
         let follower = Follower::start(config.clone(), pool.clone(), revision.clone());
         let (place, clock) = (connect::place(&config), options.clock.clone());
         let backend = Postgres { options, pool, place, revision, _follower: follower };

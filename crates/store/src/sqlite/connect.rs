@@ -69,6 +69,14 @@ fn prepare(connection: &mut Connection, schema: &Schema) -> Result<(), StoreErro
             .map_err(|error| failed(&error))?;
         return transaction.commit().map_err(|error| failed(&error));
     }
+    accept(connection, schema)
+}
+
+/// Accepts or refuses the schema that is there.
+pub(super) fn accept(connection: &Connection, schema: &Schema) -> Result<(), StoreError> {
+    let count = |sql: &str| -> Result<i64, StoreError> {
+        connection.query_row(sql, [], |row| row.get(0)).map_err(|error| failed(&error))
+    };
     if count("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('state', 'record')")? != 2
     {
         return Err(StoreError::Damaged { what: "the file is a database of something else".to_owned() });

@@ -67,7 +67,8 @@ pub struct Sqlite {
 #[derive(Debug)]
 struct Running {
     readers: Readers,
-    writer: Writer,
+    /// `None`: opened to be read beside the process that has the files.
+    writer: Option<Writer>,
 }
 
 impl SqliteStore {
@@ -77,11 +78,32 @@ impl SqliteStore {
     /// [`StoreError::Locked`]: another process has them. [`StoreError::SchemaTooNew`] and [`StoreError::SchemaTooOld`]:
     /// another release's. [`StoreError::Damaged`]: no store, or not what was written.
     pub async fn open(options: SqliteOptions) -> Result<Self, StoreError> {
+        let store = Self::not_yet(options);
+        store.backend.take().await?;
+        Ok(store)
+    }
+
+    /// Names the files, and leaves them alone until [`SqliteStore::take_back`].
+    pub fn not_yet(options: SqliteOptions) -> Self {
         let clock = options.clock.clone();
         let backend =
             Sqlite { options, running: RwLock::new(None), revision: watch::Sender::new(Revision(0)) };
-        backend.take().await?;
-        Ok(Self { backend, clock })
+        Self { backend, clock }
+    }
+
+    /// Opens files that another process has, to be read alone: each answer is of one moment, and the other one goes on.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`], but for [`StoreError::Locked`]; [`StoreError::Unavailable`] also when there are no files.
+    pub async fn beside(options: SqliteOptions) -> Result<Self, StoreError> {
+        let store = Self::not_yet(options.clone());
+        let opened = blocking(move || {
+            let first = connect::reader(&options)?;
+            connect::accept(&first, &options.schema)?;
+            Ok(Running { readers: Readers::new(options, None), writer: None })
+        });
+        *store.backend.running.write().await = Some(opened.await?);
+        Ok(store)
     }
 
     /// Finishes what was begun, closes the files and gives the lock up, so that another process can take them. Until
@@ -104,7 +126,17 @@ impl SqliteStore {
 
     /// How many operations were committed with how many transactions, since the start.
     pub async fn commits(&self) -> Commits {
-        self.backend.running.read().await.as_ref().map(|running| running.writer.commits()).unwrap_or_default()
+        let running = self.backend.running.read().await;
+        let writer = running.as_ref().and_then(|running| running.writer.as_ref());
+        writer.map(Writer::commits).unwrap_or_default()
+    }
+}
+
+impl Running {
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.writer.as_ref().ok_or_else(|| StoreError::Unavailable {
+            cause: "its files were opened to be read beside the process that has them".to_owned(),
+        })
     }
 }
 
@@ -119,9 +151,9 @@ impl Sqlite {
             let lock = Arc::new(FileLock::take(&options.path)?);
             let connection = connect::writer(&options)?;
             revision.send_replace(connect::revision(&connection)?);
-            let readers = Readers::new(options.clone(), Arc::clone(&lock));
+            let readers = Readers::new(options.clone(), Some(Arc::clone(&lock)));
             let writer = Writer::start(connection, options, lock, revision)?;
-            Ok(Running { readers, writer })
+            Ok(Running { readers, writer: Some(writer) })
         });
         *running = Some(taken.await?);
         Ok(())
@@ -129,7 +161,7 @@ impl Sqlite {
 
     async fn running(&self) -> Result<RwLockReadGuard<'_, Running>, StoreError> {
         RwLockReadGuard::try_map(self.running.read().await, Option::as_ref).map_err(|_| {
-            StoreError::Unavailable { cause: "its files are handed over to another process".to_owned() }
+            StoreError::Unavailable { cause: "its files are not open in this process".to_owned() }
         })
     }
 }
@@ -141,7 +173,7 @@ impl Backend for Sqlite {
 
     async fn write<O: Operation>(&self, operation: O) -> Result<O::Output, StoreError> {
         let running = self.running().await?;
-        match tokio::time::timeout(WRITE_WITHIN, running.writer.write(operation)).await {
+        match tokio::time::timeout(WRITE_WITHIN, running.writer()?.write(operation)).await {
             Ok(answer) => answer,
             Err(_) => Err(StoreError::Unavailable { cause: "the disk takes too long to write".to_owned() }),
         }
@@ -163,7 +195,7 @@ impl Backend for Sqlite {
 
     async fn migrate(&self) -> Result<(u32, u32), StoreError> {
         let running = self.running().await?;
-        running.writer.write(Migrate { schema: self.options.schema, dialect: for_sqlite }).await
+        running.writer()?.write(Migrate { schema: self.options.schema, dialect: for_sqlite }).await
     }
 
     fn schema(&self) -> Schema {

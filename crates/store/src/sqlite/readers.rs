@@ -31,12 +31,12 @@ pub(super) struct Readers {
 struct Shared {
     options: SqliteOptions,
     idle: Mutex<Vec<Connection>>,
-    /// Who reads has the files.
-    _lock: Arc<FileLock>,
+    /// Who reads has the files, unless another process has and this one reads beside it.
+    _lock: Option<Arc<FileLock>>,
 }
 
 impl Readers {
-    pub(super) fn new(options: SqliteOptions, lock: Arc<FileLock>) -> Self {
+    pub(super) fn new(options: SqliteOptions, lock: Option<Arc<FileLock>>) -> Self {
         let shared = Shared { options, idle: Mutex::default(), _lock: lock };
         Self { shared: Arc::new(shared), places: Arc::new(Semaphore::new(READERS_MAX)) }
     }

@@ -28,7 +28,7 @@ fn what_the_index_needs_is_in_it_and_no_more() {
         let path = folder.path().join("catalogue.snapshot");
         let info = save_snapshot(&*rig.store, &path, &rig.clock).await.unwrap();
         let mut read = Vec::new();
-        assert_eq!(load_snapshot(&path, &mut |record| read.push(record)).unwrap(), info);
+        assert_eq!(load_snapshot(&path, &rig.store.place(), &mut |record| read.push(record)).unwrap(), info);
         let (revision, mut expected) = load(&*rig.store).await;
         assert_eq!(info, SnapshotInfo { revision, taken_at: NOW, records: 7 });
         assert_eq!((info.age_ms(UnixMs(NOW + 5)), info.age_ms(UnixMs(NOW - 5))), (5, 0));
@@ -50,7 +50,7 @@ fn what_the_index_needs_is_in_it_and_no_more() {
         // A newer one takes its place, and nothing is left beside it.
         rig.apply(Change::DeleteConsumer { id: "acme".to_owned() }).await.unwrap();
         let newer = save_snapshot(&*rig.store, &path, &rig.clock).await.unwrap();
-        assert_eq!(load_snapshot(&path, &mut |_| {}).unwrap(), newer);
+        assert_eq!(load_snapshot(&path, &rig.store.place(), &mut |_| {}).unwrap(), newer);
         assert_eq!(newer.records, 4);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     });
@@ -67,7 +67,7 @@ fn what_is_not_whole_is_refused_before_anything_is_taken_from_it() {
         let refused = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
             let mut taken = 0;
-            match load_snapshot(&path, &mut |_| taken += 1) {
+            match load_snapshot(&path, &rig.store.place(), &mut |_| taken += 1) {
                 Err(StoreError::Damaged { what }) => assert!(what.contains("catalogue.snapshot"), "{what}"),
                 other => panic!("{other:?}"),
             }
@@ -83,6 +83,12 @@ fn what_is_not_whole_is_refused_before_anything_is_taken_from_it() {
         }
         refused(b"something else\n");
         fs::remove_file(&path).unwrap();
-        assert!(matches!(load_snapshot(&path, &mut |_| {}), Err(StoreError::Unavailable { .. })));
+        assert!(matches!(
+            load_snapshot(&path, &rig.store.place(), &mut |_| {}),
+            Err(StoreError::Unavailable { .. })
+        ));
+        save_snapshot(&*rig.store, &path, &rig.clock).await.unwrap();
+        let other = load_snapshot(&path, "sqlite:other.db", &mut |record| panic!("{record:?}"));
+        assert!(matches!(other, Err(StoreError::Conflict { .. })), "{other:?}");
     });
 }

@@ -217,6 +217,22 @@ events! {
         /// What went wrong.
         cause: &'a str,
     }
+    /// The store of the catalogue cannot be had at the start, and its last good snapshot is there.
+    CatalogueSnapshotUsed "catalogue_snapshot_used" Error
+        "The store of the catalogue cannot be had; the engine serves by what the last good snapshot knows, and takes no changes. The store is tried again." {
+        /// How old that is, in seconds.
+        age_s: u64,
+        /// How many records it knows.
+        records: u64,
+        /// What is wrong with the store.
+        cause: &'a str,
+    }
+    /// The snapshot of the catalogue cannot be written.
+    CatalogueSnapshotFailed "catalogue_snapshot_failed" Warn
+        "The snapshot of the catalogue cannot be written; a start without the store would know less. It is tried again." {
+        /// What went wrong.
+        cause: &'a str,
+    }
     /// The store of the catalogue answers again.
     CatalogueRecovered "catalogue_recovered" Info "The store of the catalogue can be read again, and its changes are in use." {
     }

@@ -1,9 +1,11 @@
 //! What a reader of a document has before him: a folder, a configuration, an engine that runs, a shell.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::run::{Answer, Payments, Process, any_port, ask};
 
@@ -25,7 +27,12 @@ pub(super) struct Session {
     /// In place of 8080 and 9090.
     ports: [u16; 2],
     engine: Option<Process>,
+    /// What a reader would have copied from the last answers: variables of the shell.
+    copied: BTreeMap<&'static str, String>,
 }
+
+/// Members of answers in JSON, and what documents call them.
+const COPIED: [(&str, &str); 3] = [("id", "KEY_ID"), ("key", "KEY"), ("token", "TOKEN")];
 
 impl Session {
     pub(super) fn new() -> Self {
@@ -41,7 +48,8 @@ impl Session {
         write("teams/rates/mainstay.yaml", TEAM);
         write("sample.yaml", BASE);
         let services = [Payments::start(), Payments::start(), Payments::start()];
-        let mut session = Self { folder, services, ports: free_ports(), engine: None };
+        let mut session =
+            Self { folder, services, ports: free_ports(), engine: None, copied: BTreeMap::new() };
         session.write_configuration();
         session
     }
@@ -110,6 +118,8 @@ impl Session {
             ["mainstay", "run"] => return self.start_engine(&line).map(|()| String::new()),
             ["curl" | "kill", _] => self.engine_runs()?,
             ["mainstay", "reload" | "versions" | "upstreams" | "plan"] => self.engine_runs()?,
+            ["mainstay", "consumer" | "key" | "token" | "audit" | "backup"] => self.engine_runs()?,
+            ["mainstay", "restore" | "migrate"] => self.stop_engine()?,
             _ if line.contains("--request-id") => self.engine_runs()?,
             _ => {}
         }
@@ -121,11 +131,23 @@ impl Session {
             let errors = String::from_utf8_lossy(&output.stderr);
             return Err(format!("`{typed}`: exit code {code}\n{text}{errors}"));
         }
+        self.copy(&text);
         match number(comment).filter(|_| line.starts_with("curl")) {
             Some(status) if !text.contains(&format!("HTTP/1.1 {status} ")) => {
                 Err(format!("`{typed}` is answered\n{text}"))
             }
             _ => Ok(text),
+        }
+    }
+
+    fn copy(&mut self, text: &str) {
+        let answers = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        for answer in answers {
+            for (member, variable) in COPIED {
+                if let Some(value) = answer[member].as_str() {
+                    self.copied.insert(variable, value.to_owned());
+                }
+            }
         }
     }
 
@@ -143,7 +165,8 @@ impl Session {
             std::env::var("PATH").unwrap_or_default()
         );
         let mut command = Command::new("sh");
-        command.args(["-c", line]).current_dir(self.folder.path()).env("PATH", path).stdin(Stdio::null());
+        command.args(["-c", line]).current_dir(self.folder.path()).env("PATH", path).envs(&self.copied);
+        command.stdin(Stdio::null());
         command
     }
 
