@@ -27,7 +27,7 @@ thread_local! {
     static RECORDED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-const CONFIG: &str = "server: { workers: 1 }\nupstreams: { up: { endpoints: [\"http://127.0.0.1:1\"], host: preserve, retries: off } }\n\
+const CONFIG: &str = "server: { workers: 1 }\nupstreams: { up: { endpoints: [\"http://127.0.0.1:1\"], host: preserve, retries: off, breaker: off, eject: off } }\n\
     telemetry: { log: { output: none } }\napis: { pay: { defaults: { auth: none }, versions: { v1: { upstream: up, operations: { \
     \"* /{*rest}\": { timeouts: { total: 3s, settle: 1s } } } } } } }\n";
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::mpsc::sync_channel;
 
+use mainstay_testkit::upstream::{Reply, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::frames::{
@@ -286,6 +287,41 @@ async fn a_body_that_ends_after_its_last_byte_is_whole() {
         assert!(matches!(&ended, Ended::Answered(true, body) if body.contains('5')), "{nth}: {ended:?}");
     }
     setup.engine.stop().await;
+}
+
+/// An upstream of HTTP/1 has all of a request of no bytes with its head, so that waits for the end of the stream.
+#[tokio::test]
+async fn an_empty_body_must_be_empty() {
+    let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/x")];
+    let fields = [&fields[..], &[("content-length", "0")]].concat();
+    let data = |flags, data: &[u8]| frame(DATA, flags, 1, data);
+    let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-sum", "1")]));
+    let table = [
+        ("more", data(END_STREAM, b"!"), 0),
+        ("more, and no end", data(0, b"!"), 0),
+        ("no end", Vec::new(), 0),
+        ("an end", data(END_STREAM, b""), 1),
+        ("an end with trailers", trailers, 1),
+    ];
+    for (name, frames, requests) in table {
+        let upstream = Upstream::http1(|_| Reply::ok("ok"));
+        let config = Config { server: ", limits: { body_timeout: 200ms }", ..Config::default() };
+        let setup = Setup::start(&config, upstream.address).await;
+        let mut client = Frames::connect(setup.address(), &[]).await;
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
+        client.send(&frames).await;
+        match client.ended(1).await {
+            Ended::Answered(false, body) if name == "no end" => {
+                assert!(body.contains("request_timeout"), "{body}");
+            }
+            Ended::Reset(PROTOCOL_ERROR) if name.starts_with("more") => {}
+            Ended::Answered(true, _) if requests == 1 => {}
+            other => panic!("{name}: {other:?}"),
+        }
+        setup.engine.stop().await;
+        let heads: Vec<_> = upstream.log().requests.iter().map(|r| format!("{r:?}").to_lowercase()).collect();
+        assert_eq!(heads.len(), requests, "{name}: {heads:?}");
+    }
 }
 
 #[tokio::test]

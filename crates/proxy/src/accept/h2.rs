@@ -29,6 +29,7 @@ use mainstay_wire::{Authority, Refusal, Target, Text};
 use tokio::time::Sleep;
 
 use super::connection::{ConnCx, Interrupt, Phase};
+use super::h2_body;
 use super::h2_socket::{FloodedSlot, Socket};
 use crate::caught;
 use crate::fields::Seen;
@@ -319,6 +320,13 @@ async fn answer(
         Ok(authority) => authority,
         Err(detail) => return lifecycle::refuse_bytes(conn, "bad_host", detail),
     };
+    let mut body = RequestBody::h2(incoming, body_timeout);
+    if body.declared == Some(0) && !body.is_empty() {
+        body = match Box::pin(h2_body::nothing(body)).await {
+            Ok(nothing) => nothing,
+            Err((code, detail)) => return lifecycle::refuse_bytes(conn, code, detail),
+        };
+    }
     let is_grpc = grpc::is_call(&parts.headers);
     let request = Request {
         path: target.path.into_bytes(),
@@ -337,7 +345,7 @@ async fn answer(
         method: parts.method,
         seen,
         headers: parts.headers,
-        body: RequestBody::h2(incoming, body_timeout),
+        body,
         protocol: "2",
     };
     let mut answer = Box::pin(lifecycle::serve_request(Rc::clone(conn), request)).await;

@@ -2,8 +2,10 @@
 //!
 //! A body that says its length and has more is malformed, and what is malformed must not go on (RFC 9113, 8.1.1). Over
 //! HTTP/1 an upstream has the whole request with the last byte of that length. So the piece with that byte waits until it is
-//! certain that nothing comes behind it, which is at once for a client that ends its stream with its last bytes.
+//! certain that nothing comes behind it, which is at once for a client that ends its stream with its last bytes. Of a body
+//! of no bytes it has all with the head, so that waits ([`nothing`]).
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,7 +13,24 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Incoming};
 
-use crate::request::{BodyError, Piece};
+use crate::request::{BodyError, Piece, RequestBody};
+
+/// A body that says that it has no bytes, on a stream that has not ended: made certain.
+///
+/// # Errors
+/// Something came, or nothing for too long: a problem's code, and its detail.
+pub async fn nothing(mut body: RequestBody) -> Result<RequestBody, (&'static str, &'static str)> {
+    match poll_fn(|cx| body.poll_piece(cx)).await {
+        None | Some(Ok(Piece::Trailers(_))) => Ok(RequestBody::empty()),
+        Some(Err(BodyError::TimedOut)) => {
+            Err(("request_timeout", "The stream said that its body is empty, and did not end in time."))
+        }
+        Some(Ok(Piece::Data(_)) | Err(_)) => Err((
+            "malformed_request",
+            "The body is longer than its Content-Length of 0, or its stream was reset.",
+        )),
+    }
+}
 
 /// The body of an HTTP/2 request.
 pub struct H2Input {
