@@ -16,6 +16,7 @@ mod floods;
 mod handover;
 mod lifecycle;
 mod lists;
+mod nodes;
 mod promtool;
 mod reload;
 mod run;

@@ -10,12 +10,12 @@ use crate::run::{
 const SNAPSHOT: &str = "mainstay.last-good.catalogue";
 
 /// In front of a service, for whoever has a key.
-fn for_keys(service: &Payments) -> String {
+pub(crate) fn for_keys(service: &Payments) -> String {
     forward_to(service.address).replace("auth: none", "auth: api_key")
 }
 
 /// The status that a key is answered with.
-fn status_with(engine: &Engine, key: &str) -> u16 {
+pub(crate) fn status_with(engine: &Engine, key: &str) -> u16 {
     let mut stream = connect(engine.address);
     let head =
         format!("GET /v1/bytes/1 HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n");
@@ -25,7 +25,7 @@ fn status_with(engine: &Engine, key: &str) -> u16 {
 
 /// A consumer, and a key of it that the data plane knows.
 #[track_caller]
-fn key_of(engine: &Engine, consumer: &str) -> (String, String) {
+pub(crate) fn key_of(engine: &Engine, consumer: &str) -> (String, String) {
     let made = engine.ask(&["consumer", "create", consumer, "--name", consumer]);
     assert_eq!(made.code, 0, "{made:?}");
     let made = engine.ask(&["key", "create", "--consumer", consumer, "--output", "json"]);
@@ -36,18 +36,18 @@ fn key_of(engine: &Engine, consumer: &str) -> (String, String) {
 }
 
 /// The snapshot knows what the store knew.
-fn until_in_snapshot(engine: &Engine, key_id: &str) {
+pub(crate) fn until_in_snapshot(engine: &Engine, key_id: &str) {
     until(|| fs::read_to_string(engine.path(SNAPSHOT)).is_ok_and(|text| text.contains(key_id)));
 }
 
-fn killed(engine: Engine) -> tempfile::TempDir {
+pub(crate) fn killed(engine: Engine) -> tempfile::TempDir {
     let Engine { process, folder, .. } = engine;
     // It is killed, and has ended when this returns.
     drop(process);
     folder
 }
 
-fn start_again(folder: tempfile::TempDir) -> Engine {
+pub(crate) fn start_again(folder: tempfile::TempDir) -> Engine {
     Engine::start_in(folder)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mainstay_core::catalogue::{ApiKey, Catalogue as _, Record, Sha256};
+use mainstay_core::catalogue::{ApiKey, Catalogue as _, Consumer, Record, Sha256};
 use mainstay_core::clock::monotonic;
 use mainstay_core::principal::Mode;
 use rusqlite::params_from_iter;
@@ -30,13 +30,25 @@ fn key(number: u64) -> Record {
     })
 }
 
+fn consumer(number: u64) -> Record {
+    Record::Consumer(Consumer {
+        id: format!("consumer-{number}"),
+        name: format!("Consumer {number}"),
+        plan: None,
+        groups: vec![],
+        attributes: Default::default(),
+        suspended: false,
+        created_at: 1_800_000_000_000,
+    })
+}
+
 fn insert(path: &Path, keys: u64) {
     let mut connection = rusqlite::Connection::open(path).unwrap();
     let transaction = connection.transaction().unwrap();
     {
         let mut statement = transaction.prepare(sql::RECORD_INSERT).unwrap();
-        for number in 0..keys {
-            let values = Encoded::new(&key(number)).unwrap().insertion(1);
+        for record in (0..keys / 1000).map(consumer).chain((0..keys).map(key)) {
+            let values = Encoded::new(&record).unwrap().insertion(1);
             statement.execute(params_from_iter(&values)).unwrap();
         }
     }
@@ -45,11 +57,12 @@ fn insert(path: &Path, keys: u64) {
 }
 
 #[test]
-#[ignore = "a measurement: makes a million keys, and prints what loading them takes"]
+#[ignore = "a measurement: makes a million keys, and prints what loading them takes; MAINSTAY_KEEP names a folder for the file"]
 fn a_million_keys() {
     const KEYS: u64 = 1_000_000;
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("mainstay.db");
+    let kept = std::env::var_os("MAINSTAY_KEEP").map(std::path::PathBuf::from);
+    let path = kept.as_deref().unwrap_or(folder.path()).join("mainstay.db");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         drop(SqliteStore::open(SqliteOptions::new(&path)).await.unwrap());
