@@ -26,5 +26,6 @@ mod records;
 mod resilience;
 mod setup;
 mod streams;
+mod tokens;
 mod transport;
 mod versions;

@@ -144,7 +144,7 @@ pub(crate) async fn start_from(path: PathBuf, clock: Clock) -> Engine {
     start_from_with(path, clock, Resolver::default()).await
 }
 
-async fn start_from_with(path: PathBuf, clock: Clock, resolver: Resolver) -> Engine {
+pub(crate) async fn start_from_with(path: PathBuf, clock: Clock, resolver: Resolver) -> Engine {
     let events = mainstay::Output::File(path.with_file_name("events.log"));
     let loaded = load_for_start(path, clock).unwrap_or_else(|p| panic!("{}", mainstay_config_text(&p)));
     Engine::start(Start { events, resolver, ..loaded.start }).await.unwrap()

@@ -13,6 +13,9 @@ use tokio::runtime::LocalRuntime;
 /// Requests per measurement: enough that what happens once hardly counts.
 pub const REQUESTS: usize = 64;
 
+/// When all of it is measured.
+pub const NOW_MS: i64 = 1_795_507_200_000;
+
 /// A payment, as an upstream answers it.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nserver: nginx/1.22.1\r\ndate: Tue, 24 Nov 2026 08:00:14 GMT\r\n\
 content-type: application/json\r\ncontent-length: 96\r\nconnection: keep-alive\r\n\r\n\
@@ -64,14 +67,29 @@ impl Driver {
         request: Vec<u8>,
         status: &str,
     ) -> Self {
+        let output = if matches!(log, Output::None) { "none" } else { "stdout" };
+        Self::start_text(&config(upstream, operations, output), log, request, status, |_| {})
+    }
+
+    /// The same from a whole configuration; `prepare` may tell the engine more before the first request.
+    ///
+    /// # Panics
+    /// When the engine does not answer as it should.
+    pub fn start_text(
+        config: &str,
+        log: Output,
+        request: Vec<u8>,
+        status: &str,
+        prepare: impl FnOnce(&Rig),
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build_local(tokio::runtime::LocalOptions::default())
             .expect("a runtime");
         let (rig, mut client) = runtime.block_on(async {
-            let clock = Clock::manual(UnixMs(1_795_507_200_000));
-            let output = if matches!(log, Output::None) { "none" } else { "stdout" };
-            let rig = Rig::start(&config(upstream, operations, output), clock, log, &canned(ANSWER));
+            let clock = Clock::manual(UnixMs(NOW_MS));
+            let rig = Rig::start(config, clock, log, &canned(ANSWER));
+            prepare(&rig);
             let client = rig.connect();
             (rig, client)
         });

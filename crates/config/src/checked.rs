@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 
 mod identity;
 mod resilience;
+mod token;
 
 pub use identity::{ApiKeysAuth, Auth, AuthRule, Consumer, Identity, Plan, Preauth, Store, Stores};
 pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,
     Hedge, HedgeAfter, MemoryLimit, Priority, Respond, Retries, RetryOn,
 };
+pub use token::{FetchUrl, Forward, JwtIssuer, KeyPlace, Outbound, TokenAlgorithm};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ use crate::listen::{self, ControlServer};
 use crate::local::Services;
 use crate::lower::{self, LowerError, Surroundings};
 use crate::reload::{Handle, Loader, Origin};
-use crate::{last_good, report};
+use crate::{key_sets, last_good, report};
 
 /// What one worker's queue of the access log may hold.
 const LOG_QUEUE_BYTES: usize = 1 << 20;
@@ -189,6 +189,8 @@ impl Engine {
         health::start(snapshot.checks(), &shared, &tokio::runtime::Handle::current());
         report::observe(&registry, &shared);
         catalogue::observe(&registry, &shared, &keeper);
+        key_sets::observe(&registry, &shared);
+        key_sets::start(&checked, &snapshot, &shared, &registry, &events, &resolver);
         keeper.keep(&shared, &events);
         let locals = services.dialers().clone();
         let origin = Origin { checked, published, loader, locals, resolver };

@@ -26,12 +26,14 @@ pub mod compose;
 pub mod demo;
 pub mod explain;
 pub mod handover;
+mod key_sets;
 pub mod last_good;
 pub mod library;
 mod listen;
 pub mod local;
 pub mod lower;
 mod memory;
+mod outbound;
 pub mod reload;
 pub mod report;
 

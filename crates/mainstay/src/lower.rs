@@ -48,6 +48,14 @@ pub enum LowerError {
         /// What is wrong.
         error: TlsError,
     },
+    /// A file of keys that cannot be used as it is on disk now.
+    #[error("{key}: {error}")]
+    Keys {
+        /// Where it is configured.
+        key: String,
+        /// What is wrong.
+        error: String,
+    },
     /// `local:NAME` in an engine that has no service of that name.
     #[error("{key}: this engine has no service `{name}` in its process; {known}")]
     NoLocal {
@@ -66,6 +74,7 @@ impl LowerError {
         let (code, key) = match self {
             Self::Defect(_) => ("internal", ""),
             Self::Tls { key, .. } => ("bad_certificate", key.as_str()),
+            Self::Keys { key, .. } => ("bad_key_set", key.as_str()),
             Self::NoLocal { key, .. } => ("unknown_local_service", key.as_str()),
         };
         Problem::error(code, self.to_string()).at_file(file).for_key(key)
@@ -150,7 +159,7 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
         version_prefixes,
         upstreams,
         server: network::server(checked, with)?,
-        identity: identity::plan(checked, with.old)?,
+        identity: identity::plan(checked, with)?,
         problem_type_base: match &checked.public_url {
             Some(url) => format!("{url}/errors/").into(),
             None => "urn:mainstay:error:".into(),
@@ -164,7 +173,8 @@ pub fn wrong_files(checked: &Checked, file: &Path, now: UnixMs) -> Vec<Problem> 
     let (registry, locals) = (Registry::new(), Locals::default());
     let scopes = ScopeNames::default();
     let with = Surroundings { registry: &registry, old: None, now, locals: &locals, scopes: &scopes };
-    network::wrong_files(checked, &with).iter().map(|error| error.problem(file)).collect()
+    let tokens = tokens::plan(checked, &with).err();
+    network::wrong_files(checked, &with).iter().chain(&tokens).map(|error| error.problem(file)).collect()
 }
 
 /// The digest as it is shown.
@@ -349,6 +359,7 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
 pub(crate) mod identity;
 mod network;
 mod policies;
+pub(crate) mod tokens;
 
 #[cfg(test)]
 mod tests;

@@ -26,4 +26,5 @@ pub mod request;
 pub mod respond;
 pub mod stream;
 pub mod tls;
+pub mod tokens;
 pub mod worker;

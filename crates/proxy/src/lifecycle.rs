@@ -103,7 +103,11 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
     // Before credentials: a version that is gone is gone for everybody.
     let is_deprecated = version::version(cx, &route, version_plan)?;
     // Before anything is counted, read or asked in the caller's name.
-    authenticate::authenticate(cx, &route, auth_plan, request)?;
+    if let Some(missing) = authenticate::authenticate(cx, &route, auth_plan, request, None)? {
+        // On the heap: what hardly any request does is no reason for every request's future to be larger.
+        Box::pin(authenticate::wait(cx, &missing)).await;
+        authenticate::authenticate(cx, &route, auth_plan, request, Some(missing))?;
+    }
     if is_deprecated {
         version::count(cx, &route);
     }

@@ -23,6 +23,8 @@ pub struct CommonMetrics {
     pub connections_refused: [Counter; 4],
     /// Requests whose caller was found out, indexed like [`AuthMethod::ALL`].
     pub authenticated: [Counter; AuthMethod::ALL.len()],
+    /// Good tokens that were known already, and those that had to be verified.
+    pub tokens: [Counter; 2],
     /// HTTP/2 connections that were ended because of a [`Flood`].
     pub floods: [Counter; 2],
     /// Stands for listeners that the configuration does not name any more.
@@ -96,6 +98,10 @@ impl CommonMetrics {
             authenticated: AuthMethod::ALL.map(|method| {
                 let help = "Requests whose caller was found out.";
                 registry.counter("mainstay_authenticated_total", help, &[("method", method.name())])
+            }),
+            tokens: ["hit", "miss"].map(|cache| {
+                let help = "Good tokens by whether their worker knew them already.";
+                registry.counter("mainstay_tokens_verified_total", help, &[("cache", cache)])
             }),
             floods: Flood::NAMES.map(|flood| {
                 let help = "HTTP/2 connections that were ended because their clients flooded them.";

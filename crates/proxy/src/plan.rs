@@ -23,6 +23,7 @@ use crate::forward::policies::Policies;
 use crate::metrics::ListenerMetrics;
 use crate::tls::client::ClientTls;
 use crate::tls::server::ServerTls;
+use crate::tokens::TokensPlan;
 
 /// Configuration, compiled. Published by arc-swap, read once per request, kept by the request until its end.
 pub struct Snapshot {
@@ -247,6 +248,10 @@ pub struct IdentityPlan {
     pub tiers: FxHashMap<Box<str>, Tier>,
     /// Wrong credentials of one address that are looked at; `None`: any number.
     pub preauth: Option<PreauthLive>,
+    /// Whose tokens are accepted.
+    pub tokens: TokensPlan,
+    /// Whether an API key that was used goes on to the upstream.
+    pub is_key_forwarded: bool,
 }
 
 /// A limit of wrong credentials, and who has used up what of it.

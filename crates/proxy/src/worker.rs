@@ -33,6 +33,7 @@ use crate::forward::pool::LocalUpstream;
 use crate::known::KnownKeys;
 use crate::metrics::CommonMetrics;
 use crate::plan::Snapshot;
+use crate::tokens::KnownTokens;
 
 /// How often connections are looked at: idle, slow and aged ones.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
@@ -178,6 +179,8 @@ pub struct Worker {
     pub forwarder: UntrustedForwarder,
     /// Keys that this worker has found.
     pub known_keys: RefCell<KnownKeys>,
+    /// Tokens that this worker has verified.
+    pub known_tokens: RefCell<KnownTokens>,
     /// The newest snapshot this worker has seen.
     local: RefCell<Rc<LocalSnapshot>>,
     /// Connections, for the sweep.
@@ -219,6 +222,7 @@ impl Worker {
             random,
             forwarder: UntrustedForwarder::default(),
             known_keys: RefCell::default(),
+            known_tokens: RefCell::default(),
             local,
             connections: RefCell::default(),
             settling: Cell::new(0),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::merge::Merged;
+use super::token::Tokens;
 use super::{Check, block};
 use crate::checked::{self, Auth, AuthRule, Identity, Store};
 use crate::decode::{Field, Spanned};
@@ -11,7 +12,13 @@ use crate::diagnostic::{Place, Report};
 use crate::raw::{self, AuthSpec, OperationKeys, StoreUrl};
 
 impl Check<'_> {
-    pub(super) fn identity(&mut self, merged: &Merged, apis: &BTreeMap<String, checked::Api>) -> Identity {
+    pub(super) fn identity(
+        &mut self,
+        merged: &Merged,
+        apis: &BTreeMap<String, checked::Api>,
+        tokens: Tokens,
+    ) -> Identity {
+        let Tokens { issuers, outbound, forward } = tokens;
         let plans: BTreeMap<String, checked::Plan> = merged
             .plans
             .entries
@@ -34,6 +41,9 @@ impl Check<'_> {
         Identity {
             stores: self.stores(merged, apis),
             api_keys: checked::ApiKeysAuth { header },
+            issuers,
+            outbound,
+            forward,
             consumers: self.consumers(merged),
             plans,
         }
@@ -108,6 +118,7 @@ impl Check<'_> {
         let mut scopes: Vec<String> = keys.scopes.value().0.into_iter().map(|scope| scope.value.0).collect();
         scopes.sort();
         scopes.dedup();
+        self.check_issuers(keys);
         let auth = match keys.auth.get().map(|auth| &auth.value) {
             None | Some(AuthSpec::None) => Auth::None,
             Some(AuthSpec::Any(rules)) => Auth::Any(rules.iter().map(rule).collect()),
@@ -132,8 +143,9 @@ impl Check<'_> {
 }
 
 fn rule(rule: &Spanned<raw::AuthRule>) -> AuthRule {
-    match rule.value {
-        raw::AuthRule::One(method) => AuthRule::One(method),
+    match &rule.value {
+        raw::AuthRule::One(method) => AuthRule::One(*method),
+        raw::AuthRule::All(methods) => AuthRule::All(methods.clone()),
     }
 }
 

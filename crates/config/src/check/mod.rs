@@ -17,9 +17,10 @@ mod operation;
 mod resilience;
 mod server;
 mod tls;
+mod token;
 mod upstream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -90,6 +91,10 @@ struct Check<'a> {
     body_default: u64,
     /// How many workers share the pools.
     workers: usize,
+    /// Whether `auth.jwt.issuers` names somebody.
+    has_issuers: bool,
+    /// Where it was told that it should.
+    told_issuers: HashSet<Place>,
 }
 
 /// Checks everything that was written.
@@ -117,15 +122,18 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
         public_url: None,
         body_default: 0,
         workers: options.workers,
+        has_issuers: false,
+        told_issuers: HashSet::new(),
     };
     let (server, control) = check.server(&merged, options);
     check.workers = server.workers.unwrap_or(options.workers);
     let log = check.log(&merged);
     check.class_timeouts(&merged);
     check.all_upstreams(&merged);
+    let tokens = check.tokens(&merged);
     let apis = check.all_apis(&merged, is_whole);
     check.hash_parameters(&merged, &apis);
-    let identity = check.identity(&merged, &apis);
+    let identity = check.identity(&merged, &apis, tokens);
     let routes = std::mem::take(&mut check.routes);
     routes.report_conflicts(check.files, server.health_path.as_deref(), &mut check.reports);
     let Check { reports, places, upstreams, public_url, .. } = check;

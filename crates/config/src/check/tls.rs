@@ -153,7 +153,7 @@ impl Check<'_> {
         self.folder(Some(at)).join(name)
     }
 
-    fn file(&mut self, name: &Spanned<Text>) -> PathBuf {
+    pub(super) fn file(&mut self, name: &Spanned<Text>) -> PathBuf {
         self.look(name);
         self.resolved(&name.at, &name.value.0)
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use mainstay_core::principal::{Attributes, AuthMethod};
 use serde::{Deserialize, Serialize};
 
-use super::Priority;
+use super::{Forward, JwtIssuer, Outbound, Priority};
 
 /// `stores`, `auth`, `plans` and `consumers`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -15,6 +15,12 @@ pub struct Identity {
     pub stores: Option<Stores>,
     /// `auth.api_keys`.
     pub api_keys: ApiKeysAuth,
+    /// `auth.jwt.issuers`.
+    pub issuers: Vec<JwtIssuer>,
+    /// `auth.outbound`.
+    pub outbound: Outbound,
+    /// `auth.forward`.
+    pub forward: Forward,
     /// By name.
     pub plans: BTreeMap<String, Plan>,
     /// By id, without duplicates.
@@ -96,12 +102,17 @@ pub enum Auth {
 pub enum AuthRule {
     /// By one proof.
     One(AuthMethod),
+    /// By all of these together; at least two.
+    All(Vec<AuthMethod>),
 }
 
 impl std::fmt::Display for AuthRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::One(method) => f.write_str(method.name()),
+            Self::All(methods) => {
+                f.write_str(&methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(" and "))
+            }
         }
     }
 }

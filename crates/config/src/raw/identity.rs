@@ -8,7 +8,7 @@ use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::{HeaderName, Priority};
+use super::{Forwarded, HeaderName, JwtAuth, Outbound, Priority};
 use crate::decode::scalar::{Int, Rate, Text, pattern};
 use crate::decode::{BlockOrOff, Decode, Decoder, List, Refusal, Scalar, Spanned, keys, substitute};
 use crate::diagnostic::Report;
@@ -32,6 +32,12 @@ keys! {
     pub(crate) struct Auth {
         /// Keys of the catalogue.
         api_keys: ApiKeys,
+        /// JSON Web Tokens of other issuers.
+        jwt: JwtAuth,
+        /// What the engine itself fetches for that.
+        outbound: Outbound,
+        /// Credentials that go on to the upstream, which sees none otherwise: `jwt`, `api_key`.
+        forward: List<Forwarded> = "[]",
     }
 
     /// Keys of the catalogue.
@@ -218,7 +224,11 @@ pub(crate) enum AuthSpec {
 #[derive(Clone, Debug)]
 pub(crate) enum AuthRule {
     One(AuthMethod),
+    All(Vec<AuthMethod>),
 }
+
+/// Ways that this version knows.
+const KNOWN: [AuthMethod; 2] = [AuthMethod::ApiKey, AuthMethod::Jwt];
 
 impl Decode for AuthSpec {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthSpec> {
@@ -233,21 +243,21 @@ impl Decode for AuthSpec {
         let mut none = false;
         for item in items {
             let at = cx.place(item.span());
-            if item.is_mapping() || item.is_sequence() {
-                lost = true;
-                unsupported(cx, item);
-                continue;
-            }
-            let word = substitute::scalar(item, WHAT, cx)?;
-            match AuthMethod::ALL.iter().find(|method| method.name() == word.text) {
-                _ if word.text == "none" => none = true,
-                Some(AuthMethod::ApiKey) => {
-                    rules.push(Spanned { value: AuthRule::One(AuthMethod::ApiKey), at, written: None });
+            let value = if item.is_mapping() {
+                together(item, cx)
+            } else {
+                match way(item, cx) {
+                    Some(Way::None) => {
+                        none = true;
+                        continue;
+                    }
+                    Some(Way::Method(method)) => Some(AuthRule::One(method)),
+                    None => None,
                 }
-                _ => {
-                    lost = true;
-                    unsupported(cx, item);
-                }
+            };
+            match value {
+                Some(value) => rules.push(Spanned { value, at, written: None }),
+                None => lost = true,
             }
         }
         if none && items.len() > 1 {
@@ -263,18 +273,80 @@ impl Decode for AuthSpec {
     }
 
     fn schema(_generator: &mut SchemaGenerator) -> Schema {
-        let methods = json!(["api_key"]);
+        let method = json!({ "enum": KNOWN.map(AuthMethod::name) });
+        let together = json!({
+            "type": "object",
+            "properties": { "all": { "type": "array", "minItems": 2, "uniqueItems": true, "items": method } },
+            "required": ["all"],
+            "additionalProperties": false,
+        });
+        let way = json!({ "anyOf": [method, together] });
         json_schema!({ "anyOf": [
             { "enum": ["none", ["none"]] },
-            { "enum": methods.clone() },
-            { "type": "array", "minItems": 1, "items": { "enum": methods } },
+            way.clone(),
+            { "type": "array", "minItems": 1, "items": way },
             { "type": "string", "pattern": r"\$\{" },
         ] })
     }
 }
 
+/// What one word says.
+enum Way {
+    None,
+    Method(AuthMethod),
+}
+
+fn way(node: &Node, cx: &mut Decoder<'_>) -> Option<Way> {
+    const WHAT: &str = "a way to prove who one is, such as `api_key`";
+    if node.is_sequence() || node.is_mapping() {
+        unsupported(cx, node);
+        return None;
+    }
+    let word = substitute::scalar(node, WHAT, cx)?;
+    if word.text == "none" {
+        return Some(Way::None);
+    }
+    let found = KNOWN.into_iter().find(|method| method.name() == word.text);
+    if found.is_none() {
+        unsupported(cx, node);
+    }
+    found.map(Way::Method)
+}
+
+/// `{ all: [api_key, jwt] }`: several that are needed together.
+fn together(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthRule> {
+    if !keys::open_block(node, &["all"], cx) {
+        return None;
+    }
+    let Some(all) = node.get("all") else {
+        unsupported(cx, node);
+        return None;
+    };
+    let methods: Vec<Option<AuthMethod>> =
+        cx.within("all", |cx| all.items().iter().map(|item| method(item, cx)).collect());
+    let methods = methods.into_iter().collect::<Option<Vec<_>>>()?;
+    let is_twice = |(at, method)| methods[..at].contains(method);
+    if methods.len() < 2 || methods.iter().enumerate().any(is_twice) {
+        let at = cx.place(all.span());
+        let message = "`all` binds two different ways or more to one caller";
+        cx.report(Report::error("auth_all_alone", &at, message).help("such as `{ all: [api_key, jwt] }`"));
+        return None;
+    }
+    Some(AuthRule::All(methods))
+}
+
+fn method(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthMethod> {
+    match way(node, cx)? {
+        Way::Method(method) => Some(method),
+        Way::None => {
+            unsupported(cx, node);
+            None
+        }
+    }
+}
+
 fn unsupported(cx: &mut Decoder<'_>, node: &Node) {
     let at = cx.place(node.span());
-    let message = "this version of Mainstay knows `none` and `api_key`";
+    let message = "this version of Mainstay knows `none`, `api_key` and `jwt`";
     cx.report(Report::error("auth_unsupported", &at, message).help("other ways come with a later version"));
 }

@@ -11,6 +11,7 @@ mod operation;
 mod probe;
 mod resilience;
 mod respond;
+mod token;
 mod values;
 
 use crate::decode::scalar::{
@@ -30,6 +31,7 @@ pub(crate) use resilience::{
     Backoff, BalanceSpec, Breaker, BreakerScope, Budget, Concurrency, Eject, FallbackSpec, HashOn, Health,
     HealthSpec, Hedge, Priority, Respond, Retries, RetryCause, When,
 };
+pub(crate) use token::{ClaimName, Forwarded, JwtAuth, JwtIssuer, KeyPlace, Outbound};
 pub(crate) use values::{
     AbsolutePath, BasePath, HeaderName, LogField, LogTarget, MemorySpec, Name, OperationName, Origin,
     PoolOrOff, VersionName,

@@ -15,6 +15,7 @@ mod operations;
 mod render;
 mod resilience;
 mod schema;
+mod tokens;
 mod transport;
 
 use std::path::Path;

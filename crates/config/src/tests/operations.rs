@@ -137,8 +137,11 @@ fn cors() {
 fn who_may_call() {
     let with = |text: &str, expected: &[&str]| check(&api("owner: x", "upstream: up", text), expected);
     with("GET /x: {}", &["error auth_missing 8:11"]);
-    with("GET /x: { auth: [api_key, jwt] }", &["error auth_unsupported 8:37"]);
-    with("GET /x: { auth: { all: [mtls, oauth] } }", &["error auth_unsupported 8:27"]);
+    with("GET /x: { auth: [api_key, jwt] }", &["error no_issuers 8:37"]);
+    with(
+        "GET /x: { auth: { all: [mtls, oauth] } }",
+        &["error auth_unsupported 8:35", "error auth_unsupported 8:41"],
+    );
     with("GET /x: { auth: [none, api_key] }", &["error auth_none_alone 8:27"]);
     with("GET /x: { auth: off }", &["error auth_unsupported 8:27"]);
     with("GET /x: { auth: [] }", &["error wrong_type 8:27"]);

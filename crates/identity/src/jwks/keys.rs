@@ -165,6 +165,27 @@ impl Keys {
         Decision::Refuse(unavailable(&flight, now))
     }
 
+    /// Whether what is waited for has ended already.
+    pub fn is_over(&self, wait: Wait) -> bool {
+        let flight = self.flight();
+        flight.attempts > wait.attempt || (flight.attempts == wait.attempt && flight.since.is_none())
+    }
+
+    /// How long ago what is held was fetched; `None`: it was not fetched.
+    pub fn age_ms(&self, now: MonoMs) -> Option<u64> {
+        self.flight().succeeded_at.map(|at| now.since(at))
+    }
+
+    /// How many keys are held.
+    pub fn len(&self) -> usize {
+        self.held.load().as_ref().map_or(0, |held| held.set.len())
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn fetch_or_refuse(&self, holds_others: bool, now: MonoMs) -> Decision {
         let mut flight = self.flight();
         let since = flight.since.filter(|since| now.since(*since) < self.plan.fetch_timeout_ms);

@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use mainstay_config::checked::{self, Auth, AuthRule, Checked};
+use mainstay_core::principal::AuthMethod;
 use mainstay_core::random::Random;
 use mainstay_core::{Priority, ScopeNames};
 use mainstay_identity::credentials::Requirement;
 use mainstay_identity::preauth::{Failures, RatePlan};
 use mainstay_proxy::plan::{AuthPlan, IdentityPlan, PreauthLive, PreauthPlan, ScopesPlan, Snapshot, Tier};
 
-use super::Defect;
+use super::{Defect, LowerError, Surroundings, tokens};
 
 pub(super) fn auth(auth: &Auth) -> AuthPlan {
     match auth {
         Auth::None => AuthPlan::Anyone,
         Auth::Any(rules) => {
-            let ways = rules.iter().map(|AuthRule::One(method)| vec![*method]).collect();
+            let ways = rules.iter().map(way).collect();
             AuthPlan::Any(Requirement::new(ways))
         }
+    }
+}
+
+fn way(rule: &AuthRule) -> Vec<AuthMethod> {
+    match rule {
+        AuthRule::One(method) => vec![*method],
+        AuthRule::All(methods) => methods.clone(),
     }
 }
 
@@ -38,7 +46,7 @@ pub(crate) fn priority(priority: checked::Priority) -> Priority {
     }
 }
 
-pub(super) fn plan(checked: &Checked, old: Option<&Snapshot>) -> Result<IdentityPlan, Defect> {
+pub(super) fn plan(checked: &Checked, with: &Surroundings<'_>) -> Result<IdentityPlan, LowerError> {
     let identity = &checked.identity;
     let header = &identity.api_keys.header;
     let key_header = HeaderName::try_from(header).map_err(|_| Defect(format!("the header {header}")))?;
@@ -48,7 +56,9 @@ pub(super) fn plan(checked: &Checked, old: Option<&Snapshot>) -> Result<Identity
     Ok(IdentityPlan {
         key_header,
         tiers: identity.plans.iter().map(tier).collect(),
-        preauth: checked.server.preauth.map(|limit| preauth(limit, old)),
+        preauth: checked.server.preauth.map(|limit| preauth(limit, with.old)),
+        tokens: tokens::plan(checked, with)?,
+        is_key_forwarded: identity.forward.api_key,
     })
 }
 

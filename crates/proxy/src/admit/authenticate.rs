@@ -3,8 +3,11 @@
 //! Whoever tries wrong ones too often is not looked at for a while (`server.preauth`): only failures count, so that many
 //! good requests from one address are never in each other's way.
 //!
+//! All of it is one call without a wait, unless a token is signed with a key that is not held: then the keys of its issuer are
+//! fetched elsewhere, [`wait`] waits for that a bounded time, and everything is looked at once more.
+//!
 //! An operation that anyone may call is never asked about credentials: they are its service's business and go on. Where
-//! credentials are asked for, what the engine has used does not go on to the upstream.
+//! credentials are asked for, what the engine has used does not go on to the upstream, unless `auth.forward` says so.
 
 use std::sync::Arc;
 
@@ -12,36 +15,77 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use mainstay_core::principal::AuthMethod;
 use mainstay_core::{Caller, Stage};
 use mainstay_identity::credentials::{
-    self, Attempt, Challenge, Presented, Relevant, Requirement, challenges,
+    self, Attempt, Challenge, Presented, Relevant, Requirement, Token, challenges,
 };
+use mainstay_identity::jwks::Wait;
+use mainstay_identity::jwt::TokenRefusal;
 use mainstay_identity::{KeyRefusal, Refusal};
 
 use crate::context::RequestCx;
 use crate::lifecycle::Refused;
 use crate::plan::{AuthPlan, RoutePlan};
 use crate::request::Request;
+use crate::tokens::{Looked, With};
 
-/// Finds out who calls, where the operation asks.
+/// Keys that have to be fetched before it is known who calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    issuer: usize,
+    wait: Wait,
+}
+
+/// Finds out who calls, where the operation asks. `waited`: what this asked for before, after [`wait`].
 ///
 /// # Errors
 /// 400 for credentials that contradict one another or stand in the URL, 401 for none or wrong ones, 403 for a key that
-/// may not be used from there or for this, each with the challenges of all ways in.
+/// may not be used from there or for this, each with the challenges of all ways in; 503 where the keys of a token's issuer
+/// cannot be had.
 pub fn authenticate(
     cx: &RequestCx,
     route: &RoutePlan,
     plan: &AuthPlan,
     request: &mut Request,
-) -> Result<(), Box<Refused>> {
-    let AuthPlan::Any(requirement) = plan else { return Ok(()) };
-    let key_header = &cx.snapshot.plan.identity.key_header;
-    let proved = prove(cx, route, requirement, request, key_header);
-    if let Err(refusal) = proved {
-        return Err(Box::new(refused(cx, route, requirement, refusal)));
+    waited: Option<Missing>,
+) -> Result<Option<Missing>, Box<Refused>> {
+    let AuthPlan::Any(requirement) = plan else { return Ok(None) };
+    let used = match prove(cx, route, requirement, request, waited) {
+        Ok(Proved::Used(used)) => used,
+        Ok(Proved::Missing(missing)) => return Ok(Some(missing)),
+        Err(refusal) => return Err(Box::new(refused(cx, route, requirement, refusal))),
+    };
+    let identity = &cx.snapshot.plan.identity;
+    // Both, whichever was used: what is a credential here is nothing for the service to see. What was not used is nothing
+    // that anybody has vouched for, so it does not go on even where the configuration says that such credentials do.
+    if !(used.api_key && identity.is_key_forwarded) {
+        request.headers.remove(&identity.key_header);
     }
-    // Both, whichever was used: what is a credential here is nothing for the service to see.
-    request.headers.remove(key_header);
-    request.headers.remove(AUTHORIZATION);
-    Ok(())
+    let is_forwarded =
+        if used.token { identity.tokens.is_forwarded } else { used.bearer_key && identity.is_key_forwarded };
+    if !is_forwarded {
+        request.headers.remove(AUTHORIZATION);
+    }
+    Ok(None)
+}
+
+/// Waits for keys, at most as long as `auth.outbound.wait`.
+pub async fn wait(cx: &RequestCx, missing: &Missing) {
+    if let Some(keys) = cx.snapshot.plan.identity.tokens.of(missing.issuer) {
+        cx.trail(Stage::Authenticate, "waits for the keys of the issuer");
+        keys.wait(missing.wait).await;
+    }
+}
+
+/// Which credentials were used.
+struct Used {
+    api_key: bool,
+    /// The key, or the same one, stood in `Authorization`.
+    bearer_key: bool,
+    token: bool,
+}
+
+enum Proved {
+    Used(Used),
+    Missing(Missing),
 }
 
 fn prove(
@@ -49,21 +93,31 @@ fn prove(
     route: &RoutePlan,
     requirement: &Requirement,
     request: &Request,
-    key_header: &HeaderName,
-) -> Result<(), Refusal> {
+    waited: Option<Missing>,
+) -> Result<Proved, Refusal> {
+    let key_header = &cx.snapshot.plan.identity.key_header;
     let query = request.query.as_deref().unwrap_or_default();
     if !query.is_empty() && credentials::in_query(query, key_header.as_str().as_bytes()) {
         return Err(Refusal::KeyInQuery);
     }
     let presented = presented(request, key_header)?;
-    let Relevant { api_key, token: _, certificate: _ } = requirement.relevant(&presented, false)?;
+    let Relevant { api_key, token, certificate: _ } = requirement.relevant(&presented, false)?;
     let preauth = cx.snapshot.plan.identity.preauth.as_ref().zip(cx.client);
     if let Some((limit, client)) = preauth {
         limit.failures.check(client, api_key, cx.worker.mono_at(cx.started))?;
     }
-    let attempts =
-        api_key.map(|text| Attempt { method: AuthMethod::ApiKey, outcome: by_key(cx, route, text) });
-    let caller = requirement.decide(attempts.as_slice()).inspect_err(|refusal| {
+    let by_key = api_key.map(|text| Attempt { method: AuthMethod::ApiKey, outcome: by_key(cx, route, text) });
+    let by_token = match token.map(|token| by_token(cx, token, waited)).transpose() {
+        Ok(Some(Looked::Wait(issuer, wait))) => return Ok(Proved::Missing(Missing { issuer, wait })),
+        Ok(Some(Looked::Known(caller, _))) => Some(Attempt { method: caller.method, outcome: Ok(caller) }),
+        Err(refusal) => Some(Attempt { method: AuthMethod::Jwt, outcome: Err(refusal) }),
+        Ok(None) => None,
+    };
+    let decided = match (by_key, by_token) {
+        (Some(key), Some(token)) => requirement.decide(&[key, token]),
+        (key, token) => requirement.decide(key.or(token).as_slice()),
+    };
+    let caller = decided.inspect_err(|refusal| {
         if let (true, Some((limit, client))) = (refusal.is_failed_attempt(), preauth) {
             limit.failures.failed(client, api_key, cx.worker.mono_at(cx.started));
         }
@@ -72,7 +126,37 @@ fn prove(
         cx.worker.cells.inc(cx.worker.shared.metrics.authenticated[at]);
     }
     let _ = cx.principal.set(caller);
-    Ok(())
+    let bearer_key = presented.token.is_none() && api_key.is_some();
+    Ok(Proved::Used(Used { api_key: api_key.is_some(), bearer_key, token: token.is_some() }))
+}
+
+/// Only a JSON Web Token can be looked at here.
+fn by_token(cx: &RequestCx, token: Token<'_>, waited: Option<Missing>) -> Result<Looked, Refusal> {
+    let Token::Jwt(text) = token else { return Err(Refusal::Token(TokenRefusal::Kind)) };
+    let worker = &cx.worker;
+    // Time has passed while it was waited.
+    let (now, mono) = match waited {
+        None => (cx.started_at, worker.mono_at(cx.started)),
+        Some(_) => (worker.unix(), worker.mono_ms()),
+    };
+    let with = With {
+        tokens: &cx.snapshot.plan.identity.tokens,
+        index: &worker.shared.known.load(),
+        config: cx.snapshot.plan.generation,
+        now,
+        mono,
+        waited: waited.map(|missing| missing.wait),
+    };
+    let looked = worker.known_tokens.borrow_mut().look(text, &with, &worker.random)?;
+    match &looked {
+        Looked::Known(_, was_known) => {
+            worker.cells.inc(worker.shared.metrics.tokens[usize::from(!was_known)]);
+            Ok(looked)
+        }
+        // It is waited once. Whoever would have to wait again is not let in instead.
+        Looked::Wait(..) if waited.is_some() => Err(Refusal::Unavailable { retry_after_s: 1 }),
+        Looked::Wait(..) => Ok(looked),
+    }
 }
 
 fn presented<'a>(request: &'a Request, key_header: &HeaderName) -> Result<Presented<'a>, Refusal> {

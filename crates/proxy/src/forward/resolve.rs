@@ -110,7 +110,11 @@ impl Resolver {
         }
     }
 
-    async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    /// Looks a name up once; a bounded number of addresses, and at least one.
+    ///
+    /// # Errors
+    /// It has none, or nobody says in time.
+    pub async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         match tokio::time::timeout(self.pace.lookup_max, (self.ask)(host, port)).await {
             Ok(Ok(addresses)) if addresses.is_empty() => Err("the name has no address".into()),
             Ok(Ok(mut addresses)) => {

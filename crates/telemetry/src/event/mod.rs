@@ -236,6 +236,26 @@ events! {
     /// The store of the catalogue answers again.
     CatalogueRecovered "catalogue_recovered" Info "The store of the catalogue can be read again, and its changes are in use." {
     }
+    /// The keys of an issuer of tokens cannot be had.
+    KeySetFailed "key_set_failed" Error
+        "The keys of an issuer of tokens cannot be had; those before go on as long as they may. It is tried again." {
+        /// What its tokens say of it.
+        issuer: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// The keys of an issuer of tokens can be had again.
+    KeySetRecovered "key_set_recovered" Info "The keys of an issuer of tokens can be had again." {
+        /// What its tokens say of it.
+        issuer: &'a str,
+    }
+    /// An issuer of tokens has other keys than before.
+    KeySetChanged "key_set_changed" Info "An issuer of tokens has other keys than before; they are in use." {
+        /// What its tokens say of it.
+        issuer: &'a str,
+        /// How many there are.
+        keys: u64,
+    }
     /// The process may open fewer descriptors than its connections need.
     DescriptorLimit "descriptor_limit" Warn
         "The limit of open files is too low for server.limits.connections; raise it (ulimit -n, LimitNOFILE)." {
