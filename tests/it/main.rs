@@ -19,6 +19,7 @@ mod identity;
 mod keys;
 mod limits;
 mod local;
+mod oauth;
 mod paused;
 mod pool;
 mod random;

@@ -15,7 +15,9 @@ mod identity;
 mod resilience;
 mod token;
 
-pub use identity::{ApiKeysAuth, Auth, AuthRule, Consumer, Identity, Plan, Preauth, Store, Stores};
+pub use identity::{
+    ApiKeysAuth, Auth, AuthRule, Consumer, Identity, Oauth, Plan, Preauth, SecretKey, Store, Stores,
+};
 pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,
     Hedge, HedgeAfter, MemoryLimit, Priority, Respond, Retries, RetryOn,

@@ -14,7 +14,7 @@ use mainstay_telemetry::{Event, EventLog};
 use crate::problem::Refusal;
 
 /// The routes that change something, as they stand in an event.
-pub(crate) const CHANGING: [&str; 10] = [
+pub(crate) const CHANGING: [&str; 17] = [
     "POST /admin/v1/reload",
     "POST /admin/v1/consumers",
     "PATCH /admin/v1/consumers/{id}",
@@ -23,6 +23,13 @@ pub(crate) const CHANGING: [&str; 10] = [
     "PATCH /admin/v1/keys/{id}",
     "DELETE /admin/v1/keys/{id}",
     "POST /admin/v1/keys/{id}/rotate",
+    "POST /admin/v1/clients",
+    "PATCH /admin/v1/clients/{id}",
+    "DELETE /admin/v1/clients/{id}",
+    "POST /admin/v1/clients/{id}/rotate",
+    "POST /admin/v1/users",
+    "PATCH /admin/v1/users/{id}",
+    "DELETE /admin/v1/users/{id}",
     "POST /admin/v1/tokens",
     "DELETE /admin/v1/tokens/{id}",
 ];

@@ -113,6 +113,14 @@ impl Fields {
         })
     }
 
+    /// An object, as the text that is kept of it.
+    pub(crate) fn object(&mut self, name: &'static str) -> Patch<String> {
+        self.read(name, "expected an object", |value| match value {
+            Value::Object(_) => Some(value.to_string()),
+            _ => None,
+        })
+    }
+
     /// Attributes; `null` within them takes one away, which only a patch can mean.
     pub(crate) fn attributes(&mut self, name: &'static str) -> Patch<Vec<(String, Option<Attribute>)>> {
         let given = self.read(name, "expected an object", |value| match value {

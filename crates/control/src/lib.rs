@@ -19,6 +19,8 @@ mod fields;
 mod guard;
 pub mod limits;
 mod loopback;
+pub mod oauth;
+mod password;
 mod problem;
 mod query;
 mod routes;

@@ -23,9 +23,10 @@ use tokio::sync::Semaphore;
 
 use crate::caller::{Bearer, Caller};
 use crate::calls::Call;
-use crate::catalogue::{audit, consumers, keys, plans, tokens};
+use crate::catalogue::{audit, clients, consumers, keys, plans, tokens, users};
 use crate::guard::{self, Reach};
 use crate::limits::CHANGES_MAX;
+use crate::password::Hasher;
 use crate::problem::Refusal;
 use crate::tokens::Tokens;
 
@@ -50,6 +51,7 @@ pub(crate) struct App {
     pub(crate) changing: Arc<Semaphore>,
     /// One reading of the whole audit at a time.
     pub(crate) verifying: Arc<Semaphore>,
+    pub(crate) hasher: Hasher,
 }
 
 impl App {
@@ -62,7 +64,17 @@ impl App {
     ) -> Self {
         let [reloading, verifying] = [1; 2].map(|places| Arc::new(Semaphore::new(places)));
         let changing = Arc::new(Semaphore::new(CHANGES_MAX));
-        Self { engine, catalogue, tokens, reach, clock, reloading, changing, verifying }
+        Self {
+            engine,
+            catalogue,
+            tokens,
+            reach,
+            clock,
+            reloading,
+            changing,
+            verifying,
+            hasher: Hasher::new(),
+        }
     }
 }
 
@@ -143,6 +155,17 @@ pub(crate) fn table() -> Vec<Route> {
         Route::patch(Limited(Operator), "/admin/v1/keys/{id}", keys::update),
         Route::delete(Limited(Operator), "/admin/v1/keys/{id}", keys::revoke),
         Route::post(Limited(Operator), "/admin/v1/keys/{id}/rotate", keys::rotate),
+        Route::get(Token(Viewer), "/admin/v1/clients", clients::list),
+        Route::post(Token(Operator), "/admin/v1/clients", clients::create),
+        Route::get(Token(Viewer), "/admin/v1/clients/{id}", clients::show),
+        Route::patch(Token(Operator), "/admin/v1/clients/{id}", clients::update),
+        Route::delete(Token(Operator), "/admin/v1/clients/{id}", clients::delete),
+        Route::post(Token(Operator), "/admin/v1/clients/{id}/rotate", clients::rotate),
+        Route::get(Token(Viewer), "/admin/v1/users", users::list),
+        Route::post(Token(Operator), "/admin/v1/users", users::create),
+        Route::get(Token(Viewer), "/admin/v1/users/{id}", users::show),
+        Route::patch(Token(Operator), "/admin/v1/users/{id}", users::update),
+        Route::delete(Token(Operator), "/admin/v1/users/{id}", users::delete),
         Route::get(Token(Viewer), "/admin/v1/tokens", tokens::list),
         Route::post(Token(Owner), "/admin/v1/tokens", tokens::create),
         Route::get(Token(Viewer), "/admin/v1/tokens/{id}", tokens::show),

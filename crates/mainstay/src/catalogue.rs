@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use mainstay_config::checked::{self, Checked};
 use mainstay_core::catalogue::port::{Changes, RecordChange};
-use mainstay_core::catalogue::{Catalogue, Kind, Record, Revision, Store, StoreError};
+use mainstay_core::catalogue::{Catalogue, Kind, Record, Revision, Sealer, Store, StoreError};
 use mainstay_core::clock::{Clock, UnixMs};
 use mainstay_identity::index::{AsOf, Change, Index, Loader};
 use mainstay_proxy::worker::EngineShared;
@@ -22,7 +22,7 @@ use mainstay_telemetry::{Event, EventLog, Registry};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::report;
+use crate::{report, secret_key};
 use snapshot::Snapshot;
 pub(crate) use snapshot::path_for as snapshot_path_for;
 
@@ -38,6 +38,10 @@ const NEVER: AsOf = AsOf { revision: Revision(0), at: UnixMs(0) };
 const STALE_FROM_S: i64 = 5;
 /// How often it is written down when keys were used last.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
+/// How often what has expired is taken out.
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(60);
+/// Rows of each table that one transaction takes out.
+const CLEAN_UP_ROWS_MAX: u32 = 1000;
 /// As many in one batch.
 const TOUCH_KEYS_MAX: usize = 1000;
 
@@ -45,6 +49,8 @@ const TOUCH_KEYS_MAX: usize = 1000;
 #[derive(Clone, Default)]
 pub(crate) struct Keeper {
     store: Option<Arc<dyn Store>>,
+    /// Opens and closes what is sealed in it.
+    sealer: Option<Arc<dyn Sealer>>,
     /// The same, where it is in files that one process at a time can have.
     files: Option<Arc<SqliteStore>>,
     /// They have been given up, so that nothing of them is followed and nothing is wrong with that.
@@ -67,15 +73,30 @@ impl Keeper {
         clock: &Clock,
         snapshot: Option<&Path>,
     ) -> Result<Self, StoreError> {
-        let clock = clock.clone();
+        let Some(stores) = &checked.identity.stores else { return Ok(Self::default()) };
+        let mut keeper = Self::open_store(&stores.catalogue, clock.clone(), snapshot).await?;
+        if let (Some(place), Some(store)) = (&stores.secret_key, &keeper.store) {
+            let keys = secret_key::load(place)?;
+            if keeper.missing.is_none() {
+                secret_key::check(&**store, &keys).await?;
+            }
+            keeper.sealer = Some(Arc::new(keys));
+        }
+        Ok(keeper)
+    }
+
+    async fn open_store(
+        store: &checked::Store,
+        clock: Clock,
+        snapshot: Option<&Path>,
+    ) -> Result<Self, StoreError> {
         let snapshot = snapshot.map(|path| Arc::new(Snapshot::new(path)));
         let may_wait = |error: StoreError| match (&snapshot, is_down(&error)) {
             (Some(snapshot), true) if snapshot.exists() => Ok(error),
             _ => Err(error),
         };
-        match checked.identity.stores.as_ref().map(|stores| &stores.catalogue) {
-            None => Ok(Self::default()),
-            Some(checked::Store::Sqlite(path)) => {
+        match store {
+            checked::Store::Sqlite(path) => {
                 let options = SqliteOptions { clock, ..SqliteOptions::new(path) };
                 let (files, missing) = match SqliteStore::open(options.clone()).await {
                     Ok(files) => (files, None),
@@ -86,7 +107,7 @@ impl Keeper {
                 let store = Some(Arc::clone(&files) as _);
                 Ok(Self { store, files: Some(files), to_be_taken, missing, snapshot, ..Self::default() })
             }
-            Some(checked::Store::Postgres(url)) => {
+            checked::Store::Postgres(url) => {
                 let options = PostgresOptions { clock, ..PostgresOptions::new(url) };
                 let (store, missing) = match PostgresStore::open(options.clone()).await {
                     Ok(store) => (store, None),
@@ -100,6 +121,11 @@ impl Keeper {
     /// The port, for the admin API.
     pub(crate) fn catalogue(&self) -> Option<Arc<dyn Catalogue>> {
         self.store.clone().map(|store| store as _)
+    }
+
+    /// The whole store and what seals in it, for the authorisation server.
+    pub(crate) fn sealed(&self) -> Option<(Arc<dyn Store>, Arc<dyn Sealer>)> {
+        self.store.clone().zip(self.sealer.clone())
     }
 
     /// Fills an index that nobody reads yet: from the store, or if that is down from the snapshot.
@@ -158,6 +184,7 @@ impl Keeper {
             );
             tokio::spawn(keep);
         }
+        tokio::spawn(self.clone().clean_up(Arc::downgrade(shared)));
     }
 
     async fn follow(self, shared: Weak<EngineShared>, events: EventLog) {
@@ -210,6 +237,18 @@ impl Keeper {
         }
     }
 
+    /// Takes what has expired out of the store. What failed is tried again the next time; nobody waits for it.
+    async fn clean_up(self, shared: Weak<EngineShared>) {
+        let Some(store) = self.store else { return };
+        loop {
+            sleep(CLEAN_UP_EVERY).await;
+            if shared.strong_count() == 0 {
+                return;
+            }
+            while store.clean_up(CLEAN_UP_ROWS_MAX).await.is_ok_and(|done| done.more) {}
+        }
+    }
+
     /// The last thing before the engine ends, or hands over: what is known of last uses is written, and the files are
     /// given up.
     pub(crate) async fn close(&self, shared: &EngineShared) {
@@ -240,7 +279,7 @@ impl Keeper {
 
 /// The store may be had later, and what is known meanwhile is better than nothing. What one has to decide about (another
 /// release's schema, files that another process has) is told at once.
-fn is_down(error: &StoreError) -> bool {
+pub(crate) fn is_down(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable { .. } | StoreError::Damaged { .. })
 }
 
@@ -284,7 +323,7 @@ pub(crate) fn observe(registry: &Registry, shared: &Arc<EngineShared>, keeper: &
     });
 }
 
-async fn touch(store: &dyn Catalogue, known: &Index) {
+async fn touch(store: &dyn Store, known: &Index) {
     loop {
         let used = known.drain_last_used(TOUCH_KEYS_MAX);
         let last = used.len() < TOUCH_KEYS_MAX;
@@ -297,7 +336,7 @@ async fn touch(store: &dyn Catalogue, known: &Index) {
 }
 
 async fn catch_up(
-    store: &dyn Catalogue,
+    store: &dyn Store,
     shared: &EngineShared,
     known: &Arc<Index>,
     mut since: Revision,
@@ -320,11 +359,7 @@ async fn catch_up(
 }
 
 /// Beside the one that serves, and in its place when it is whole.
-async fn load_again(
-    store: &dyn Catalogue,
-    shared: &EngineShared,
-    known: &Arc<Index>,
-) -> Result<(), StoreError> {
+async fn load_again(store: &dyn Store, shared: &EngineShared, known: &Arc<Index>) -> Result<(), StoreError> {
     let mut loader = Loader::new(known.successor());
     loader.take_file(known);
     let revision = store.load(&mut |record| put(&mut loader, &record)).await?;

@@ -27,6 +27,7 @@ use crate::handover::{self, CONTROL, HandoverError, InheritError, Inherited, Suc
 use crate::listen::{self, ControlServer};
 use crate::local::Services;
 use crate::lower::{self, LowerError, Surroundings};
+use crate::oauth::Mount;
 use crate::reload::{Handle, Loader, Origin};
 use crate::{key_sets, last_good, report};
 
@@ -82,7 +83,7 @@ pub enum StartError {
     #[error("{}", .0.message)]
     Bind(Box<Problem>),
     /// The catalogue.
-    #[error("cannot open the catalogue (stores.catalogue): {0}{help}", help = help_with(.0))]
+    #[error("{}{}", doing(.0), help_with(.0))]
     Store(#[from] StoreError),
     /// The admin token.
     #[error(transparent)]
@@ -99,6 +100,14 @@ pub enum StartError {
     /// See [`InheritError`].
     #[error(transparent)]
     Inherit(#[from] InheritError),
+}
+
+/// What could not be done: the secret key names itself.
+fn doing(error: &StoreError) -> String {
+    match error {
+        StoreError::Invalid { field: "stores.secret_key", why } => format!("stores.secret_key: {why}"),
+        other => format!("cannot open the catalogue (stores.catalogue): {other}"),
+    }
 }
 
 /// What to do about a store that cannot be opened, where its own words do not say so.
@@ -135,10 +144,12 @@ impl Engine {
     /// # Errors
     /// Nothing runs then; see [`StartError`].
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { checked, places, published, loader, clock, events, fell_back, services, .. } = start;
+        let Start { checked, places, published, loader, clock, events, fell_back, mut services, .. } = start;
         let (mut inherited, resolver) = (start.inherited, start.resolver);
         let registry = Registry::new();
         let known = Index::new(Arc::default());
+        let oauth = Mount::default();
+        services.add_own(oauth.given(), tokio::runtime::Handle::current());
         let with = Surroundings {
             registry: &registry,
             old: None,
@@ -164,6 +175,8 @@ impl Engine {
         let kept = kept.map(|loader| catalogue::snapshot_path_for(&loader.path));
         let keeper = Keeper::open(&checked, &clock, kept.as_deref()).await?;
         let known = Arc::new(keeper.load(known, &checked, &clock, &events).await?);
+        // Not before it was seen what is in the store: this may be the first to write something there.
+        oauth.fill(checked.identity.oauth.as_ref(), &keeper, (&clock, &events, &registry)).await?;
         raise_descriptor_limit(&checked, &events);
         let recent = Recent::new();
         let seats = (0..workers).map(|_| (log.worker(), recent.worker())).collect();

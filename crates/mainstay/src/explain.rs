@@ -9,7 +9,7 @@ use mainstay_core::units::{show_date, show_duration, show_size};
 use mainstay_policy::route::{Lookup, canonical_path};
 use mainstay_policy::version::{Decision, decide};
 use mainstay_proxy::admit::route::not_found;
-use mainstay_proxy::plan::{Names, RoutePlan};
+use mainstay_proxy::plan::{Names, RoutePlan, Snapshot};
 use mainstay_telemetry::Registry;
 use serde_json::{Map, Value, json};
 
@@ -95,6 +95,14 @@ impl Explained {
     }
 }
 
+/// What the engine itself serves there.
+fn own_route(snapshot: &Snapshot, host: Option<&str>, path: &str, method: &str) -> Option<String> {
+    match snapshot.system.as_ref()?.find(host, path, method) {
+        Lookup::Found { value, .. } => Some(value.names.route.to_string()),
+        Lookup::MethodNotAllowed { .. } | Lookup::NotFound => None,
+    }
+}
+
 /// Explains a request.
 ///
 /// # Errors
@@ -124,6 +132,10 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
     };
     if snapshot.server.health_path.as_deref() == Some(&*path) {
         said.step("route", "the engine's own health path");
+        return Ok(said);
+    }
+    if let Some(own) = own_route(&snapshot, host, &path, asked.method) {
+        said.step("route", format!("the engine's own authorisation server ({own})"));
         return Ok(said);
     }
     let (route, params) = match snapshot.router.find(host, &path, asked.method) {

@@ -33,9 +33,11 @@ mod listen;
 pub mod local;
 pub mod lower;
 mod memory;
+mod oauth;
 mod outbound;
 pub mod reload;
 pub mod report;
+mod secret_key;
 
 pub use compose::StartError;
 pub use library::{Builder, Ended, Engine, Error};

@@ -185,6 +185,12 @@ impl Services {
         Ok(Self { dialers, events, threads: Threads(started) })
     }
 
+    /// Adds a service of the engine itself, which runs where the control side does.
+    pub(crate) fn add_own(&mut self, given: Given, control: Handle) {
+        let ground = Ground { events: Arc::clone(&self.events), threads: Some(control) };
+        self.dialers.insert(given.name, (given.dialer)(ground));
+    }
+
     /// How each is reached.
     pub fn dialers(&self) -> &Locals {
         &self.dialers

@@ -106,7 +106,8 @@ pub fn missing_locals(checked: &Checked, locals: &Locals) -> Vec<LowerError> {
 /// The services that no endpoint names.
 pub fn unused_locals<'a>(checked: &Checked, locals: &'a Locals) -> Vec<&'a str> {
     let is_named = |given: &&str| network::locals(checked).any(|(_, name)| name == *given);
-    locals.keys().map(String::as_str).filter(|given| !is_named(given)).collect()
+    let names = locals.keys().map(String::as_str).filter(|given| *given != system::OAUTH);
+    names.filter(|given| !is_named(given)).collect()
 }
 
 /// Services of all names that a configuration has, for where nothing will be sent to them.
@@ -124,7 +125,7 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
     let operations = operation_names(checked);
     let indices = policies::Indices { upstreams: &names, operations: &operations };
     let upstreams = checked.upstreams.values().map(|u| network::upstream(u, &indices, with).map(Arc::new));
-    let upstreams = upstreams.collect::<Result<_, _>>()?;
+    let mut upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
     let mut router = RouterBuilder::new();
     let mut number = 0;
     let mut version_prefixes = version_prefixes(checked);
@@ -152,7 +153,13 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
             }
         }
     }
+    let system = system::oauth(checked, upstreams.len(), number, &indices, with)?;
+    let system = system.map(|(router, upstream)| {
+        upstreams.push(Arc::new(upstream));
+        router
+    });
     Ok(Snapshot {
+        system,
         generation,
         digest: Arc::from(short_digest(checked)),
         router: router.build(),
@@ -359,6 +366,7 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
 pub(crate) mod identity;
 mod network;
 mod policies;
+pub(crate) mod system;
 pub(crate) mod tokens;
 
 #[cfg(test)]

@@ -443,6 +443,7 @@ fn fixed_keys(old: &Checked, new: &Checked, path: &Path) -> Vec<Problem> {
     look(old.control.tls == new.control.tls, "control.tls");
     look(old.control.token_file == new.control.token_file, "control.token_file");
     look(old.identity.stores == new.identity.stores, "stores");
+    look(old.identity.oauth == new.identity.oauth, "auth.oauth");
     look(old.server.shutdown_delay == new.server.shutdown_delay, "server.shutdown.delay");
     look(old.server.shutdown_drain == new.server.shutdown_drain, "server.shutdown.drain");
     changed

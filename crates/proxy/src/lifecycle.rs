@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::accept::connection::ConnCx;
 use crate::admit::route::{NotRouted, Routed};
-use crate::admit::{authenticate, authorize, body, cors, route, version};
+use crate::admit::{authenticate, authorize, body, cors, route, system, version};
 use crate::caught;
 use crate::client::{ClientAddress, client_address};
 use crate::context::{Facts, RequestCx};
@@ -76,6 +76,11 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
     // What is asked for comes first, because every later stage reads its plan.
     let (route, path) = match routed? {
         Routed::Operation(route, path) => (route, path.into_owned()),
+        Routed::System(route, path) => {
+            let path = path.into_owned();
+            system::tell(cx, request);
+            (route, path)
+        }
         Routed::Health => return Ok(Answer::ours(health(cx))),
         Routed::Options(allow) => return Ok(Answer::ours(options(allow))),
         Routed::Preflight(route) => {

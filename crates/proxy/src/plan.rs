@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub digest: Arc<str>,
     /// Host, path and method to operation.
     pub router: Router<Arc<RoutePlan>>,
+    /// What the engine itself serves beside the apis, matched before them; `None`: nothing.
+    pub system: Option<Router<Arc<RoutePlan>>>,
     /// Where versions of an api are expected, for answers that name them.
     pub version_prefixes: Vec<VersionPrefix>,
     /// Indexed by [`ForwardPlan::upstream`].

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{digest, rand};
@@ -71,6 +71,44 @@ impl Keyring {
         // Read back, whoever made it: another process may have been first.
         let text = read_private(path)?.ok_or_else(|| unusable(path, "it is gone again"))?;
         Self::parse(&text)
+    }
+
+    /// Reads a key file that must be there.
+    ///
+    /// # Errors
+    /// As [`Keyring::load_or_create`], and when there is none.
+    pub fn load(path: &Path) -> Result<Self, StoreError> {
+        let text = read_private(path)?.ok_or_else(|| unusable(path, "there is no such file"))?;
+        Self::parse(&text)
+    }
+
+    /// Puts a new key in front of those of the file: it seals from then on, and the others open still. Returns all of them.
+    ///
+    /// # Errors
+    /// As [`Keyring::load`]; or there are as many as there may be already. The file is as it was then.
+    pub fn add_to(path: &Path) -> Result<Self, StoreError> {
+        let old = read_private(path)?.ok_or_else(|| unusable(path, "there is no such file"))?;
+        Self::parse(&old)?;
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| no_randomness())?;
+        let text = format!("{}\n{}\n", hex::encode(bytes), old.trim());
+        let keys = Self::parse(&text)?;
+        replace_private(path, &text)?;
+        Ok(keys)
+    }
+
+    /// Leaves only the newest key in the file. Returns how many went.
+    ///
+    /// # Errors
+    /// As [`Keyring::load`]. The file is as it was then.
+    pub fn forget_old(path: &Path) -> Result<usize, StoreError> {
+        let old = read_private(path)?.ok_or_else(|| unusable(path, "there is no such file"))?;
+        let keys = Self::parse(&old)?.keys.len();
+        let newest = old.split_whitespace().next().unwrap_or_default();
+        if keys > 1 {
+            replace_private(path, &format!("{newest}\n"))?;
+        }
+        Ok(keys - 1)
     }
 
     /// Whether something is sealed with the key that seals now.
@@ -163,16 +201,28 @@ fn read_private(path: &Path) -> Result<Option<String>, StoreError> {
     fs::read_to_string(path).map(Some).map_err(|error| unusable(path, &error.to_string()))
 }
 
-/// Writes a file that is there as a whole or not at all. One that is there already is left as it is.
-fn create_private(path: &Path, text: &str) -> Result<(), StoreError> {
-    let failed = |error: std::io::Error| unusable(path, &error.to_string());
+/// Writes a file beside `path` that only its owner can read.
+fn write_beside(path: &Path, text: &str) -> std::io::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new.{}", std::process::id()));
     let temporary = path.with_file_name(name);
     let _ = fs::remove_file(&temporary);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all())?;
+    Ok(temporary)
+}
+
+/// Puts a text in the place of a file's, all of it or nothing.
+fn replace_private(path: &Path, text: &str) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| unusable(path, &error.to_string());
+    let temporary = write_beside(path, text).map_err(failed)?;
+    fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(failed)
+}
+
+/// Writes a file that is there as a whole or not at all. One that is there already is left as it is.
+fn create_private(path: &Path, text: &str) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| unusable(path, &error.to_string());
+    let temporary = write_beside(path, text).map_err(failed)?;
     // A link, not a rename: it never takes the place of a key that another process has just made.
     let linked = match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

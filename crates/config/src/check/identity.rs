@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::merge::Merged;
 use super::token::Tokens;
 use super::{Check, block};
-use crate::checked::{self, Auth, AuthRule, Identity, Store};
+use crate::checked::{self, Auth, AuthRule, Identity, SecretKey, Store};
 use crate::decode::{Field, Spanned};
 use crate::diagnostic::{Place, Report};
-use crate::raw::{self, AuthSpec, OperationKeys, StoreUrl};
+use crate::raw::{self, AuthSpec, OperationKeys, SecretKeySource, StoreUrl};
 
 impl Check<'_> {
     pub(super) fn identity(
@@ -38,8 +38,10 @@ impl Check<'_> {
             let at = at.clone();
             self.report(Report::error("bad_header", &at, message).help(help));
         }
+        let oauth = self.oauth(&auth.oauth);
         Identity {
-            stores: self.stores(merged, apis),
+            stores: self.stores(merged, apis, oauth.is_some()),
+            oauth,
             api_keys: checked::ApiKeysAuth { header },
             issuers,
             outbound,
@@ -50,10 +52,15 @@ impl Check<'_> {
     }
 
     /// Without anybody to be known there is nothing to be kept, and no file is made.
-    fn stores(&mut self, merged: &Merged, apis: &BTreeMap<String, checked::Api>) -> Option<checked::Stores> {
+    fn stores(
+        &mut self,
+        merged: &Merged,
+        apis: &BTreeMap<String, checked::Api>,
+        has_oauth: bool,
+    ) -> Option<checked::Stores> {
         let operations = || apis.values().flat_map(|api| api.versions.values()).flat_map(|v| &v.operations);
         let asks = operations().any(|operation| operation.auth != Auth::None);
-        if !asks && merged.stores.is_absent() && merged.consumers.is_empty() {
+        if !asks && !has_oauth && merged.stores.is_absent() && merged.consumers.is_empty() {
             return None;
         }
         let raw = block(&merged.stores, raw::Stores::absent);
@@ -64,7 +71,68 @@ impl Check<'_> {
             }
             StoreUrl::Postgres(url) => Store::Postgres(url),
         };
-        Some(checked::Stores { catalogue })
+        let secret_key = self.secret_key(&raw, merged, &catalogue, has_oauth);
+        Some(checked::Stores { catalogue, secret_key })
+    }
+
+    /// Nothing is sealed without the authorisation server, so without it no key is made that nobody asked for.
+    fn secret_key(
+        &mut self,
+        raw: &raw::Stores,
+        merged: &Merged,
+        catalogue: &Store,
+        has_oauth: bool,
+    ) -> Option<SecretKey> {
+        let is_shared = matches!(catalogue, Store::Postgres(_));
+        let file = |path| if is_shared { SecretKey::SharedFile(path) } else { SecretKey::File(path) };
+        let Some(given) = raw.secret_key.get() else {
+            if has_oauth && is_shared && raw.secret_key.is_absent() {
+                let at = merged.stores.place().or(merged.auth.place()).cloned();
+                let message = "with PostgreSQL every node needs the same `stores.secret_key`";
+                let help = "make one with `openssl rand -hex 32 > mainstay.key`, give it to each node, and write \
+                            `secret_key: ${file:mainstay.key}`";
+                if let Some(at) = at {
+                    self.report(Report::error("missing_key", &at, message).help(help));
+                }
+            }
+            let folder = self.folder(merged.stores.place().or(merged.auth.place()));
+            return (has_oauth && !is_shared).then(|| SecretKey::File(folder.join("mainstay.key")));
+        };
+        Some(match &given.value {
+            SecretKeySource::File(path) => file(self.folder(Some(&given.at)).join(path)),
+            SecretKeySource::Variable(name) => SecretKey::Variable(name.clone()),
+        })
+    }
+
+    fn oauth(&mut self, field: &Field<raw::Oauth>) -> Option<checked::Oauth> {
+        let raw = field.get()?;
+        let help = "such as `https://api.example.com`: clients compare it byte for byte";
+        let issuer =
+            self.require(&raw.value.issuer, &raw.at, "the authorisation server needs an `issuer`", help)?;
+        let text = issuer.value.0.clone();
+        let (scheme, rest) = text.split_once("://")?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = host_of(authority).to_ascii_lowercase();
+        let is_here = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+        let (at, path) = (issuer.at.clone(), path.to_owned());
+        if scheme != "https" && !is_here {
+            let message = "codes and tokens would travel in the clear";
+            let help = "an issuer is an `https` URL; `http` is for this machine alone";
+            self.report(Report::error("issuer_in_clear", &at, message).help(help));
+        }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+        let dots = path.split('/').any(|segment| segment == "." || segment == "..");
+        if !path.bytes().all(is_plain) || path.contains("//") || dots {
+            let message = "its path has only letters, digits, `-`, `.`, `_` and `~` between single slashes";
+            self.report(Report::error("bad_issuer", &at, message));
+        }
+        Some(checked::Oauth {
+            host,
+            path,
+            issuer: text,
+            access_token: raw.value.access_token.value().0,
+            refresh_token: raw.value.refresh_token.value().0,
+        })
     }
 
     fn consumers(&mut self, merged: &Merged) -> Vec<checked::Consumer> {
@@ -146,6 +214,14 @@ fn rule(rule: &Spanned<raw::AuthRule>) -> AuthRule {
     match &rule.value {
         raw::AuthRule::One(method) => AuthRule::One(*method),
         raw::AuthRule::All(methods) => AuthRule::All(methods.clone()),
+    }
+}
+
+/// A host without its port; an IPv6 address keeps its brackets.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mainstay_core::principal::{Attributes, AuthMethod};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub struct Identity {
     pub outbound: Outbound,
     /// `auth.forward`.
     pub forward: Forward,
+    /// `auth.oauth`; `None`: there is no authorisation server.
+    #[serde(default)]
+    pub oauth: Option<Oauth>,
     /// By name.
     pub plans: BTreeMap<String, Plan>,
     /// By id, without duplicates.
@@ -32,6 +36,35 @@ pub struct Identity {
 pub struct Stores {
     /// Consumers, keys and their audit.
     pub catalogue: Store,
+    /// Where the key is that seals; `None`: nothing is sealed.
+    #[serde(default)]
+    pub secret_key: Option<SecretKey>,
+}
+
+/// `stores.secret_key`: where it is, never the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecretKey {
+    /// A file, made when it is not there. Absolute, or relative to the working directory.
+    File(PathBuf),
+    /// A file that must be there, because others have to have the same.
+    SharedFile(PathBuf),
+    /// An environment variable.
+    Variable(String),
+}
+
+/// `auth.oauth`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oauth {
+    /// `iss`, without a trailing slash.
+    pub issuer: String,
+    /// Its host in lower case, without a port; what requests are matched by.
+    pub host: String,
+    /// Its path, without a trailing slash; empty for none.
+    pub path: String,
+    /// How long an access token is good.
+    pub access_token: Duration,
+    /// How long a refresh token is good that nobody uses.
+    pub refresh_token: Duration,
 }
 
 /// One store.

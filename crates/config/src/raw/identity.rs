@@ -8,8 +8,8 @@ use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::{Forwarded, HeaderName, JwtAuth, Outbound, Priority};
-use crate::decode::scalar::{Int, Rate, Text, pattern};
+use super::{Forwarded, HeaderName, JwtAuth, Outbound, Priority, Url};
+use crate::decode::scalar::{Int, Lasting, Rate, Text, pattern};
 use crate::decode::{BlockOrOff, Decode, Decoder, List, Refusal, Scalar, Spanned, keys, substitute};
 use crate::diagnostic::Report;
 
@@ -26,18 +26,33 @@ keys! {
         state: StoreUrl = "sqlite:mainstay.db",
         /// Consumers, keys and their audit.
         catalogue: StoreUrl,
+        /// The key that seals what must be recoverable: `${file:PATH}`, or `${NAME}` for an environment variable. Without it
+        /// the file `mainstay.key`, made at the first start that needs one; with PostgreSQL and `auth.oauth` it must be written.
+        secret_key: SecretKeySource,
     }
 
     /// Ways for callers to prove who they are.
     pub(crate) struct Auth {
         /// Keys of the catalogue.
         api_keys: ApiKeys,
+        /// The built-in authorisation server (OAuth 2.0). Absent: there is none.
+        oauth: Oauth,
         /// JSON Web Tokens of other issuers.
         jwt: JwtAuth,
         /// What the engine itself fetches for that.
         outbound: Outbound,
         /// Credentials that go on to the upstream, which sees none otherwise: `jwt`, `api_key`.
         forward: List<Forwarded> = "[]",
+    }
+
+    /// The built-in authorisation server (OAuth 2.0).
+    pub(crate) struct Oauth {
+        /// Its name, an `https` URL (`http` on this machine alone): its paths are served under this host and path.
+        issuer: Url,
+        /// How long an access token is good.
+        access_token: Lasting<60_000, 86_400_000> = "10m",
+        /// How long a refresh token is good that nobody uses.
+        refresh_token: Lasting<3_600_000, 31_536_000_000> = "30d",
     }
 
     /// Keys of the catalogue.
@@ -101,6 +116,46 @@ impl Scalar for StoreUrl {
 
     fn schema() -> Value {
         pattern("^(sqlite:.+|postgres(ql)?://.+)$")
+    }
+}
+
+/// Where the secret key is. It never stands in the configuration itself, so it is in no copy of it either.
+#[derive(Clone, Debug)]
+pub(crate) enum SecretKeySource {
+    File(PathBuf),
+    Variable(String),
+}
+
+impl Decode for SecretKeySource {
+    fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<SecretKeySource> {
+        const WHAT: &str = "`${file:mainstay.key}`, or `${NAME}` for an environment variable";
+        let Some(text) = node.text() else {
+            cx.expected(node, WHAT);
+            return None;
+        };
+        let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        match inner.strip_prefix("file:") {
+            Some(path) if !path.is_empty() && !path.contains(['{', '}', '\0']) => {
+                Some(SecretKeySource::File(path.into()))
+            }
+            None if is_name(inner) => Some(SecretKeySource::Variable(inner.to_owned())),
+            _ => {
+                let at = cx.place(node.span());
+                // What was written may be a key, so it is not shown.
+                let message = format!("a key does not stand in the configuration: expected {WHAT}");
+                cx.report(Report::error("bad_secret_key", &at, message));
+                None
+            }
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^\$\{(file:.+|[A-Za-z_][A-Za-z0-9_]*)\}$" })
     }
 }
 

@@ -21,7 +21,8 @@ use crate::decode::{BlockOrOff, List, Map, keys};
 
 pub(crate) use endpoint::{EndpointSpec, EndpointUrl, ServerName};
 pub(crate) use identity::{
-    ApiKeys, Auth, AuthRule, AuthSpec, ConsumerEntry, Plan, Preauth, PreauthOrOff, Scope, StoreUrl, Stores,
+    ApiKeys, Auth, AuthRule, AuthSpec, ConsumerEntry, Oauth, Plan, Preauth, PreauthOrOff, Scope,
+    SecretKeySource, StoreUrl, Stores,
 };
 pub(crate) use listen::ListenSpec;
 pub(crate) use network::{Address, Host, HostName, NetworkSpec, Url};

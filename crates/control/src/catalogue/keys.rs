@@ -161,7 +161,7 @@ pub(super) fn check_apis(app: &App, fields: &mut Fields, wanted: &[String]) {
     }
 }
 
-fn read_mode(fields: &mut Fields) -> Mode {
+pub(super) fn read_mode(fields: &mut Fields) -> Mode {
     match fields.text("mode").set().as_deref() {
         None | Some("live") => Mode::Live,
         Some("test") => Mode::Test,

@@ -5,10 +5,12 @@
 //! other's work without noticing, with `If-Match` or without.
 
 pub(crate) mod audit;
+pub(crate) mod clients;
 pub(crate) mod consumers;
 pub(crate) mod keys;
 pub(crate) mod plans;
 pub(crate) mod tokens;
+pub(crate) mod users;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -88,6 +90,11 @@ fn sentence(message: &str) -> String {
 fn not_found(kind: Kind, id: &str) -> Refusal {
     let kind = kind.name().replace('_', " ");
     Refusal::new(ProblemCode::NotFound, format!("There is no {kind} {id:?}."))
+}
+
+/// What is wrong with a field, found out only beside the record.
+fn field_error(field: &str, why: String) -> FieldError {
+    FieldError::pointer(field, why)
 }
 
 /// Cannot happen: the store was asked for another kind.

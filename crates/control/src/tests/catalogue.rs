@@ -1,6 +1,7 @@
 //! The catalogue over the admin API, with the real store behind it.
 
 mod audit;
+mod clients;
 mod consumers;
 mod hostile;
 mod keys;

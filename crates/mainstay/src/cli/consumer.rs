@@ -69,7 +69,7 @@ pub(super) struct Wanted {
     attribute: Vec<(String, Value)>,
 }
 
-fn attribute(argument: &str) -> Result<(String, Value), String> {
+pub(super) fn attribute(argument: &str) -> Result<(String, Value), String> {
     let (name, json) = argument.split_once('=').ok_or("expected NAME=JSON")?;
     let value = serde_json::from_str(json)
         .map_err(|_| format!("{json} is no JSON; a text is written in quotes: {name}='\"text\"'"))?;

@@ -65,7 +65,7 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Test => "test",

@@ -7,11 +7,14 @@ mod ask;
 mod audit;
 mod catalogue;
 mod check;
+mod client;
 mod consumer;
 mod key;
 mod run;
+mod secret_key;
 mod store;
 mod token;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -139,6 +142,12 @@ enum Command {
     /// Make, list, rotate, revoke and import API keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Make, show, change and delete OAuth clients.
+    #[command(subcommand)]
+    Client(client::Command),
+    /// Make, show, change and delete users.
+    #[command(subcommand)]
+    User(user::Command),
     /// Make, list and revoke tokens of the admin API.
     #[command(subcommand)]
     Token(token::Command),
@@ -157,6 +166,9 @@ enum Command {
     },
     /// Bring the store's schema up to this release's, once no older release runs on it any more.
     Migrate,
+    /// Exchange the key that seals what must be recoverable; the engine must not run meanwhile.
+    #[command(subcommand)]
+    SecretKey(secret_key::Command),
 }
 
 /// Parses the command line and runs the command.
@@ -182,11 +194,14 @@ pub fn main() -> ExitCode {
         Command::Upstreams => ask::upstreams(&common),
         Command::Consumer(command) => consumer::run(&common, command),
         Command::Key(command) => key::run(&common, command),
+        Command::Client(command) => client::run(&common, command),
+        Command::User(command) => user::run(&common, command),
         Command::Token(command) => token::run(&common, command),
         Command::Backup { file } => store::backup(&common, &file),
         Command::Restore { file } => store::restore(&common, &file),
         Command::Migrate => store::migrate(&common),
         Command::Audit(command) => audit::run(&common, &command),
+        Command::SecretKey(command) => secret_key::run(&common, command),
     };
     ExitCode::from(code)
 }

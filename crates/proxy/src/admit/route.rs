@@ -15,6 +15,8 @@ use crate::request::Request;
 pub enum Routed<'a> {
     /// An operation, by its canonical path.
     Operation(Arc<RoutePlan>, Cow<'a, str>),
+    /// What the engine itself serves beside the apis, by its canonical path.
+    System(Arc<RoutePlan>, Cow<'a, str>),
     /// `server.health_path`.
     Health,
     /// OPTIONS where no operation has it: which methods there are.
@@ -58,6 +60,15 @@ pub fn route<'a>(cx: &RequestCx, request: &'a Request) -> Result<Routed<'a>, Not
     }
     let lowered = lower_host(request);
     let host = lowered.as_deref();
+    if let Some(system) = &snapshot.system {
+        match system.find(host, &path, request.method.as_str()) {
+            Lookup::Found { value, .. } => return Ok(Routed::System(Arc::clone(value), path)),
+            Lookup::MethodNotAllowed { allow } if request.method != Method::OPTIONS => {
+                return Err(method_not_allowed(allow));
+            }
+            Lookup::MethodNotAllowed { .. } | Lookup::NotFound => {}
+        }
+    }
     if let Some(asked) = preflight_method(request) {
         return preflight(snapshot, host, &path, asked);
     }

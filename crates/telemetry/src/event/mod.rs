@@ -256,6 +256,12 @@ events! {
         /// How many there are.
         keys: u64,
     }
+    /// Signing keys of the authorisation server cannot be read or made.
+    SigningKeysFailed "signing_keys_failed" Error
+        "Signing keys of the authorisation server cannot be read, made or opened; those before go on. It is tried again." {
+        /// What went wrong.
+        cause: &'a str,
+    }
     /// The process may open fewer descriptors than its connections need.
     DescriptorLimit "descriptor_limit" Warn
         "The limit of open files is too low for server.limits.connections; raise it (ulimit -n, LimitNOFILE)." {
