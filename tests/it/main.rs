@@ -21,6 +21,7 @@ mod limits;
 mod local;
 mod oauth;
 mod paused;
+mod permissions;
 mod pool;
 mod random;
 mod records;

@@ -12,12 +12,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod identity;
+mod permissions;
 mod resilience;
 mod token;
 
 pub use identity::{
     ApiKeysAuth, Auth, AuthRule, Consumer, Identity, Oauth, Plan, Preauth, SecretKey, Store, Stores,
 };
+pub use permissions::{Authorize, BodyField, FieldKind, Permissions, PolicyFile, PolicyFolder};
 pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,
     Hedge, HedgeAfter, MemoryLimit, Priority, Respond, Retries, RetryOn,
@@ -39,6 +41,9 @@ pub struct Checked {
     pub public_url: Option<String>,
     /// Who calls: ways to prove it, plans, consumers of the file.
     pub identity: Identity,
+    /// What callers may do; `None`: scopes alone say it.
+    #[serde(default)]
+    pub permissions: Option<Permissions>,
     /// By name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// By name.
@@ -354,6 +359,9 @@ pub struct Operation {
     pub auth: Auth,
     /// What a credential must be for, all of them, in the order of their names.
     pub scopes: Vec<String>,
+    /// What policies may know of its requests.
+    #[serde(default)]
+    pub authorize: Authorize,
     /// `None`: its caller's plan says.
     pub priority: Option<Priority>,
     /// Lower-case tokens of the `Upgrade` field that may switch protocols; empty: none.

@@ -50,6 +50,14 @@ fn of_operation(api: &Api, version: &Version, operation: &Operation) -> Map<Stri
     if !operation.scopes.is_empty() {
         put("scopes", json!(operation.scopes));
     }
+    if let Some(action) = &operation.authorize.action {
+        put("authorize.action", json!(action));
+    }
+    if !operation.authorize.body.is_empty() {
+        let fields: Map<String, Value> =
+            operation.authorize.body.iter().map(|field| (field.name.clone(), json!(field.at))).collect();
+        put("authorize.body", json!(fields));
+    }
     if let Some(sandbox) = &version.sandbox {
         put("sandbox", json!(sandbox.name));
     }

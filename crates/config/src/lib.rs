@@ -28,6 +28,7 @@ mod files;
 mod init;
 mod load;
 mod path;
+mod policies;
 mod published;
 mod raw;
 mod read;
@@ -40,5 +41,6 @@ pub use diagnostic::{Problem, Severity, problems_json, render_json, render_text}
 pub use effect::{Change, Effective, diff, effective};
 pub use init::{init_from_openapi, init_starter};
 pub use load::{HostNamed, ListenPlaces, Options, Outcome, Variables, load, load_memory, load_text};
+pub use policies::{NoPolicies, read_policies};
 pub use published::{Published, published_of};
 pub use schema::schema;

@@ -16,6 +16,8 @@ pub(crate) trait Store: Sync {
     fn glob(&self, dir: &Path, pattern: &str, files_max: usize) -> Result<Vec<PathBuf>, String>;
     /// Whether there is such a file.
     fn is_file(&self, path: &Path) -> bool;
+    /// Whether there is such a folder.
+    fn is_folder(&self, path: &Path) -> bool;
     /// Whether a file could be read: the bits of its mode (none where files have none), or why it could not.
     fn look(&self, path: &Path) -> Result<u32, String>;
     /// One path for each file, however it is reached.
@@ -71,6 +73,10 @@ impl Store for Disk {
         path.is_file()
     }
 
+    fn is_folder(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
     fn look(&self, path: &Path) -> Result<u32, String> {
         let metadata = path.metadata().map_err(|error| error.to_string())?;
         // Opening a pipe would wait for its other end.
@@ -108,6 +114,10 @@ impl Store for AtHand<'_> {
         path == self.path || Disk.is_file(path)
     }
 
+    fn is_folder(&self, path: &Path) -> bool {
+        Disk.is_folder(path)
+    }
+
     fn look(&self, path: &Path) -> Result<u32, String> {
         if path == self.path { Ok(0) } else { Disk.look(path) }
     }
@@ -137,6 +147,10 @@ impl Store for Memory {
 
     fn is_file(&self, path: &Path) -> bool {
         self.0.contains_key(&plain(path))
+    }
+
+    fn is_folder(&self, path: &Path) -> bool {
+        self.0.keys().any(|known| known.starts_with(plain(path)))
     }
 
     fn look(&self, path: &Path) -> Result<u32, String> {

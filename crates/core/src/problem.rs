@@ -75,6 +75,12 @@ problems! {
     /// The credential may not be used for this.
     PermissionMissing "permission_missing" 403 "A permission is missing"
         "Ask for a credential with the permission that the detail names.";
+    /// Policies do not allow this, to this caller or now.
+    PolicyDenied "policy_denied" 403 "Policies do not allow this"
+        "The caller may not do this, or not so; ask whoever runs this API which rule says so.";
+    /// A policy could not be evaluated, so nobody knows whether this is allowed.
+    PolicyError "policy_error" 403 "It could not be decided whether this is allowed"
+        "Send every field that the operation asks for, in JSON, of the type it asks for.";
     /// A test credential, and the version has nothing for it.
     NoSandbox "no_sandbox" 403 "This version has no sandbox"
         "Use a live credential, or a version with a sandbox; a test credential never reaches the live service.";
@@ -217,11 +223,13 @@ pub struct Problem {
     /// After how many seconds trying again makes sense.
     pub retry_after_s: Option<u32>,
     /// The version that replaces a retired or browned-out one.
-    pub successor: Option<String>,
+    pub successor: Option<Box<str>>,
     /// Where the migration guide is.
-    pub guide: Option<String>,
+    pub guide: Option<Box<str>>,
     /// What the caller would need, and has not.
     pub permission: Option<Box<str>>,
+    /// The policies that say no, by their names.
+    pub violated_policies: Box<[std::sync::Arc<str>]>,
 }
 
 impl Problem {
@@ -234,6 +242,7 @@ impl Problem {
             successor: None,
             guide: None,
             permission: None,
+            violated_policies: Box::default(),
         }
     }
 

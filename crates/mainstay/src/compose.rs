@@ -211,6 +211,8 @@ impl Engine {
             Handle::new(origin, Arc::clone(&registry), events, log, recent, Arc::clone(&plane.doors), shared);
         crate::certificates::observe(&registry, &handle);
         tokio::spawn(crate::certificates::keep_fresh(Arc::downgrade(&handle)));
+        crate::policies::observe(&registry, &handle);
+        tokio::spawn(crate::policies::keep_fresh(Arc::downgrade(&handle)));
         tokio::spawn(Arc::clone(&handle.memory).watch(Arc::downgrade(&handle.shared)));
         let mut server = ControlServer::new(control_socket, token, Arc::clone(&handle), keeper.catalogue());
         let control = server.address().map_err(StartError::Threads)?;

@@ -35,6 +35,7 @@ pub mod lower;
 mod memory;
 mod oauth;
 mod outbound;
+mod policies;
 pub mod reload;
 pub mod report;
 mod secret_key;

@@ -146,7 +146,9 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
             let upstream = index(&version.upstream)?;
             let sandbox = version.sandbox.as_deref().map(index).transpose()?;
             for operation in &version.operations {
-                let place = Place { api, version, upstream, sandbox, cors: cors.as_ref(), number };
+                let has_policies = checked.permissions.is_some();
+                let place =
+                    Place { has_policies, api, version, upstream, sandbox, cors: cors.as_ref(), number };
                 number += 1;
                 let plan = Arc::new(route(&place, operation, with)?);
                 insert(&mut router, &hosts, operation, &plan)?;
@@ -167,6 +169,7 @@ pub fn lower(checked: &Checked, generation: u64, with: &Surroundings<'_>) -> Res
         upstreams,
         server: network::server(checked, with)?,
         identity: identity::plan(checked, with)?,
+        policies: permissions::live(checked)?,
         problem_type_base: match &checked.public_url {
             Some(url) => format!("{url}/errors/").into(),
             None => "urn:mainstay:error:".into(),
@@ -214,6 +217,8 @@ struct Place<'a> {
     cors: Option<&'a Arc<CorsPlan>>,
     /// Which operation of all this is.
     number: usize,
+    /// There are policies, whichever.
+    has_policies: bool,
 }
 
 /// Each operation's name among all, in the order of their numbers.
@@ -245,6 +250,7 @@ fn route(
         operation: operation.name.as_str().into(),
         route: operation.template.as_str().into(),
     };
+    let authorize = place.has_policies.then(|| permissions::plan(place, operation, with)).transpose()?;
     let metrics = metrics::operation(with.registry, Some(&names), &operation.method);
     let t = &operation.timeouts;
     Ok(RoutePlan {
@@ -254,6 +260,7 @@ fn route(
         auth: identity::auth(&operation.auth),
         body: BodyPlan { bytes_max: operation.body_max },
         scopes: identity::scopes(&operation.scopes, with.scopes)?,
+        authorize,
         upgrade: operation.upgrade.iter().map(|token| token.as_str().into()).collect(),
         forward: ForwardPlan {
             upstream: place.upstream,
@@ -365,6 +372,7 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
 
 pub(crate) mod identity;
 mod network;
+pub(crate) mod permissions;
 mod policies;
 pub(crate) mod system;
 pub(crate) mod tokens;

@@ -58,13 +58,15 @@ impl Loader {
     /// Loads now. `published` dates may only move later.
     pub fn load(&self, published: &Published, now: UnixMs) -> Outcome {
         let options = Options { published: published.clone(), now_s: now.seconds(), ..Options::default() };
-        match &self.text {
+        let mut outcome = match &self.text {
             None => mainstay_config::load(&self.path, &options),
             Some(text) => {
                 let text = Arc::clone(&text.lock().unwrap_or_else(PoisonError::into_inner));
                 mainstay_config::load_text(&self.path, &text, &options)
             }
-        }
+        };
+        lower::permissions::look(&mut outcome);
+        outcome
     }
 }
 
@@ -90,6 +92,8 @@ pub struct Handle {
     reloads_refused: Counter,
     /// Loads of changed certificate files.
     pub(crate) certificates: Results,
+    /// Loads of policies that had changed.
+    pub(crate) policies: Results,
     /// Hand-overs that came to nothing.
     handovers_failed: Counter,
     /// `server.limits.memory`.
@@ -137,6 +141,10 @@ impl Handle {
             let help = "Loads of certificate files that had changed.";
             registry.counter("mainstay_certificate_loads_total", help, &[("result", result)])
         };
+        let policies = |result| {
+            let help = "Loads of policies that had changed.";
+            registry.counter("mainstay_policy_loads_total", help, &[("result", result)])
+        };
         let help = "Hand-overs to a new process that came to nothing; this one serves on.";
         let handovers_failed = registry.counter("mainstay_handovers_failed_total", help, &[]);
         let memory = Memory::new(checked.server.limits.memory);
@@ -147,6 +155,7 @@ impl Handle {
             reloads_ok: reloads("ok"),
             reloads_refused: reloads("refused"),
             certificates: Results { loaded: certificates("loaded"), refused: certificates("refused") },
+            policies: Results { loaded: policies("loaded"), refused: policies("refused") },
             control: Mutex::new(registry.worker()),
             shared,
             events,
@@ -179,6 +188,12 @@ impl Handle {
     /// The configuration that serves.
     pub fn checked(&self) -> Arc<Checked> {
         Arc::clone(&self.state().checked)
+    }
+
+    /// Says that this is what serves now, though no reload brought it.
+    pub(crate) fn replace_checked(&self, checked: Checked) {
+        self.state().checked = Arc::new(checked);
+        self.remember();
     }
 
     /// The unix sockets that the data plane listens on.

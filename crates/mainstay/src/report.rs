@@ -3,6 +3,7 @@
 pub mod upstreams;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mainstay_config::checked::{self, Checked};
 use mainstay_core::catalogue::Consumer;
@@ -96,6 +97,9 @@ pub fn observe(registry: &Registry, shared: &Arc<EngineShared>) {
             }
             put("anonymous", anonymous);
         }
+        let help = "Bytes of request bodies that are held because a policy reads them.";
+        let bytes = shared.body_bytes.load(Ordering::Relaxed) as f64;
+        scrape.gauge("mainstay_body_bytes", help, &[], bytes);
         for (index, worker) in shared.workers.iter().enumerate() {
             let help = "Tasks of a worker: listeners, connections, requests that settle.";
             let labels = [("worker", &*index.to_string())];

@@ -97,6 +97,7 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
         auth: auth_plan,
         body: body_plan,
         scopes: scopes_plan,
+        authorize: authorize_plan,
         upgrade: upgrade_plan,
         forward: forward_plan,
         metrics: _,
@@ -117,10 +118,15 @@ async fn stages(cx: &Rc<RequestCx>, request: &mut Request) -> Result<Answer, Ref
         version::count(cx, &route);
     }
     // Place of a later stage: rate limit.
-    // Before the body is read: a body that is announced as too long is not worth reading.
-    body::body(body_plan, request)?;
-    // After the body, because what may be done can depend on what is in it.
-    authorize::authorize(cx, &route, scopes_plan)?;
+    // Before the body is read: what a credential is not for is not worth reading.
+    authorize::scopes(cx, &route, scopes_plan)?;
+    let policies = authorize::policies(cx, authorize_plan.as_ref());
+    // Before the policies, which may ask what is in it; a body that is announced as too long is not read.
+    let body = body::body(cx, body_plan, policies.as_ref(), request).await?;
+    // After the body, because what may be done can depend on what is in it. The same policies as before it, whatever changed.
+    if let Some(policies) = policies {
+        authorize::policy(cx, &policies, &path, &body)?;
+    }
     // Places of later stages: validate, idempotency; then cache, deadline, shedding, breaker.
     // Last of what is decided: another protocol is spoken only with who has passed everything else.
     if request.wants_upgrade {

@@ -7,7 +7,7 @@ use mainstay_telemetry::{Counter, Gauge, Histogram, Registry};
 
 use crate::forward::endpoint::EndpointMetrics;
 use crate::forward::policies::{CAUSES, PolicyMetrics};
-use crate::plan::{Names, OperationMetrics, ServerPlan};
+use crate::plan::{AuthorizeMetrics, Names, OperationMetrics, ServerPlan};
 
 /// Cells that are not tied to an operation or an endpoint.
 pub struct CommonMetrics {
@@ -163,6 +163,26 @@ pub fn operation(registry: &Registry, names: Option<&Names>, method: &str) -> Op
     };
     let by_method = known.into_iter().filter(relevant).map(|m| (m.clone(), classes(m.as_str()))).collect();
     OperationMetrics { by_method, other: classes("_OTHER") }
+}
+
+/// The cells of an api's policies.
+pub fn authorize(registry: &Registry, api: &str) -> AuthorizeMetrics {
+    let decision = |result| {
+        let help = "Decisions of policies about requests.";
+        let labels = [("api", api), ("result", result)];
+        registry.counter("mainstay_policy_decisions_total", help, &labels)
+    };
+    let counter = |name, help| registry.counter(name, help, &[("api", api)]);
+    AuthorizeMetrics {
+        allowed: decision("allowed"),
+        denied: decision("denied"),
+        failed: decision("error"),
+        cached: counter("mainstay_policy_cached_total", "Decisions of policies that had been made before."),
+        shadow_differs: counter(
+            "mainstay_policy_shadow_differs_total",
+            "Decisions that the shadow policies would have made otherwise.",
+        ),
+    }
 }
 
 /// The cells of an endpoint.

@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_core::{Priority, ScopeSet};
 use mainstay_identity::credentials::Requirement;
 use mainstay_identity::preauth::Failures;
-use mainstay_policy::route::Router;
+use mainstay_policy::route::{Router, Template};
 use mainstay_policy::version::LifecyclePlan;
-use mainstay_telemetry::{Histogram, LogPlan};
+use mainstay_telemetry::{Counter, Histogram, LogPlan};
 use rustc_hash::FxHashMap;
 
 use crate::forward::endpoint::{EndpointShared, UpstreamShared};
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub server: ServerPlan,
     /// Who is known, and how they prove it.
     pub identity: IdentityPlan,
+    /// What callers may do, beyond scopes; the policies change on their own while this snapshot serves. `None`: there are none.
+    pub policies: Option<Arc<ArcSwap<mainstay_authz::Policies>>>,
     /// `type` of a problem is this and the code.
     pub problem_type_base: Arc<str>,
     /// How records are written.
@@ -174,6 +177,8 @@ pub struct RoutePlan {
     pub body: BodyPlan,
     /// What a credential must be for.
     pub scopes: ScopesPlan,
+    /// Where its policies are; `None`: there are none at all.
+    pub authorize: Option<AuthorizePlan>,
     /// Protocols that a client may switch to, as lower-case tokens of `Upgrade`.
     pub upgrade: Vec<Box<str>>,
     /// Where it goes.
@@ -239,6 +244,31 @@ pub struct ScopesPlan {
     pub required: ScopeSet,
     /// Their names, for who lacks one.
     pub names: Box<str>,
+}
+
+/// Where the policies of an operation are, and what they are told.
+pub struct AuthorizePlan {
+    /// Its place among all operations: that of its plan in [`Snapshot::policies`].
+    pub operation: usize,
+    /// Which parts of the path are parameters.
+    pub template: Template,
+    /// Its api's cells.
+    pub metrics: AuthorizeMetrics,
+}
+
+/// Decisions of the policies of an api.
+#[derive(Clone, Copy)]
+pub struct AuthorizeMetrics {
+    /// Requests that they let pass.
+    pub allowed: Counter,
+    /// Requests that they refused.
+    pub denied: Counter,
+    /// Requests that were refused because a policy could not be evaluated.
+    pub failed: Counter,
+    /// Decisions that were there already.
+    pub cached: Counter,
+    /// Decisions that the shadow policies would have made otherwise.
+    pub shadow_differs: Counter,
 }
 
 /// Who is known, and how they prove it.

@@ -1,7 +1,9 @@
 //! A request as every stage sees it, whichever protocol brought it.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +15,7 @@ use tokio::time::{Duration, Instant, Sleep};
 use crate::accept::h1::H1Input;
 use crate::accept::h2_body::H2Input;
 use crate::fields::Seen;
+use crate::worker::EngineShared;
 
 /// A request whose head has been read and checked.
 pub struct Request {
@@ -82,6 +85,8 @@ pub struct RequestBody {
     kept: Option<Box<Kept>>,
     /// Something has been given out that was not kept.
     lost: bool,
+    /// The room that its bytes have among those of all bodies that were read whole.
+    room: Option<Box<Room>>,
 }
 
 /// What of a body has been given out, kept within a bound, so that it can be given out once more.
@@ -139,6 +144,40 @@ enum Source {
     H1(H1Input),
     /// In a place of its own: it is large, and every request of HTTP/1 moves its body, too.
     H2(Box<H2Input>),
+    /// It has been read whole, and these bytes of it have not gone on yet.
+    Whole(Bytes),
+}
+
+/// Bytes of all bodies together that may be held because somebody reads them whole.
+const WHOLE_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of a body that is held, counted among those of all.
+struct Room {
+    shared: Arc<EngineShared>,
+    bytes: usize,
+}
+
+impl Room {
+    /// False: all bodies together have as much as they may.
+    fn more(&mut self, bytes: usize) -> bool {
+        let before = self.shared.body_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        before + bytes <= WHOLE_BYTES_MAX
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shared.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a body could not be read whole.
+pub enum NotWhole {
+    /// It ended before its end.
+    Broken(BodyError),
+    /// There are as many bytes of bodies in memory as there may be.
+    NoRoom,
 }
 
 impl RequestBody {
@@ -173,6 +212,7 @@ impl RequestBody {
             silence: None,
             kept: None,
             lost: false,
+            room: None,
         }
     }
 
@@ -238,6 +278,41 @@ impl RequestBody {
         }
     }
 
+    /// Reads all of it. Afterwards it gives out those very bytes, and says how many they are. Trailers are
+    /// dropped, as they are on their way to any upstream.
+    ///
+    /// # Errors
+    /// See [`NotWhole`].
+    pub async fn whole(&mut self, shared: &Arc<EngineShared>) -> Result<Bytes, NotWhole> {
+        let mut room = Box::new(Room { shared: Arc::clone(shared), bytes: 0 });
+        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+        while let Some(piece) = poll_fn(|cx| self.poll_piece(cx)).await {
+            match piece.map_err(NotWhole::Broken)? {
+                Piece::Data(data) if !room.more(data.len()) => {
+                    drop(data);
+                    return Err(NotWhole::NoRoom);
+                }
+                // As it is, unless it is small: that would hold on to a whole read buffer.
+                Piece::Data(data)
+                    if first.is_empty() && all.is_empty() && data.len() >= KEPT_WHOLE_BYTES_MIN =>
+                {
+                    first = data;
+                }
+                Piece::Data(data) => {
+                    all.extend_from_slice(&std::mem::take(&mut first));
+                    all.extend_from_slice(&data);
+                }
+                Piece::Trailers(_) => {}
+            }
+        }
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        self.declared = Some(bytes.len() as u64);
+        self.source = Source::Whole(bytes.clone());
+        self.room = Some(room);
+        (self.received, self.kept, self.lost) = (0, None, false);
+        Ok(bytes)
+    }
+
     /// Bytes that have arrived.
     pub fn received(&self) -> u64 {
         self.received
@@ -252,6 +327,8 @@ impl RequestBody {
             Source::Empty => return Poll::Ready(None),
             Source::H1(input) => input.poll_piece(cx),
             Source::H2(input) => input.poll_piece(cx),
+            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Whole(bytes) => Poll::Ready(Some(Ok(Piece::Data(std::mem::take(bytes))))),
         };
         match polled {
             Poll::Ready(Some(Ok(Piece::Data(data)))) => {

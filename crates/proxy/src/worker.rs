@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -38,6 +39,9 @@ use crate::tokens::KnownTokens;
 /// How often connections are looked at: idle, slow and aged ones.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
+/// Decisions that a worker remembers, of some hundred bytes each.
+const DECISIONS_MAX: NonZeroUsize = NonZeroUsize::new(8192).expect("more than none");
+
 /// Messages that may wait for a worker.
 const INBOX: usize = 1024;
 
@@ -55,6 +59,8 @@ pub struct EngineShared {
     pub per_client: [Mutex<HashMap<IpAddr, usize>>; 16],
     /// The descriptor by which clients are told that there are no more.
     pub reserve: Reserve,
+    /// Bytes of request bodies that are held because a policy reads them, engine-wide.
+    pub body_bytes: AtomicUsize,
     /// Set once: no new connections, finish what runs.
     pub is_draining: AtomicBool,
     /// Set while resident memory is over its limit: new requests are refused.
@@ -99,6 +105,7 @@ impl EngineShared {
             requests: AtomicUsize::new(0),
             per_client: Default::default(),
             reserve: Reserve::default(),
+            body_bytes: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
             is_out_of_memory: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
@@ -181,6 +188,8 @@ pub struct Worker {
     pub known_keys: RefCell<KnownKeys>,
     /// Tokens that this worker has verified.
     pub known_tokens: RefCell<KnownTokens>,
+    /// Decisions of policies that this worker has made.
+    pub decisions: RefCell<mainstay_authz::Cache>,
     /// The newest snapshot this worker has seen.
     local: RefCell<Rc<LocalSnapshot>>,
     /// Connections, for the sweep.
@@ -223,6 +232,7 @@ impl Worker {
             forwarder: UntrustedForwarder::default(),
             known_keys: RefCell::default(),
             known_tokens: RefCell::default(),
+            decisions: RefCell::new(mainstay_authz::Cache::new(DECISIONS_MAX)),
             local,
             connections: RefCell::default(),
             settling: Cell::new(0),

@@ -6,8 +6,8 @@ use crate::decode::{Field, Map, Spanned, State};
 use crate::diagnostic::{Place, Report};
 use crate::files::Files;
 use crate::raw::{
-    Api, Auth, ConsumerEntry, Control, Name, OperationKeys, Plan, Portal, Root, Server, Stores, Telemetry,
-    Upstream, UpstreamDefaults,
+    Api, Auth, ConsumerEntry, Control, Name, OperationKeys, Permissions, Plan, Portal, Root, Server, Stores,
+    Telemetry, Upstream, UpstreamDefaults,
 };
 
 /// The entries of all files.
@@ -19,6 +19,7 @@ pub(crate) struct Merged {
     pub(crate) auth: Field<Auth>,
     pub(crate) plans: Map<Name, Plan>,
     pub(crate) consumers: Vec<Spanned<ConsumerEntry>>,
+    pub(crate) permissions: Field<Permissions>,
     pub(crate) upstream_defaults: Field<UpstreamDefaults>,
     pub(crate) telemetry: Field<Telemetry>,
     pub(crate) upstreams: Map<Name, Upstream>,
@@ -37,6 +38,7 @@ pub(crate) fn merge(roots: Vec<Root>, files: &Files, reports: &mut Vec<Report>) 
         auth: Field::absent(None),
         plans: Map::default(),
         consumers: Vec::new(),
+        permissions: Field::absent(None),
         upstream_defaults: Field::absent(None),
         telemetry: Field::absent(None),
         upstreams: Map::default(),
@@ -54,6 +56,7 @@ pub(crate) fn merge(roots: Vec<Root>, files: &Files, reports: &mut Vec<Report>) 
             auth,
             plans,
             consumers,
+            permissions,
             upstream_defaults,
             upstreams,
             classes,
@@ -68,6 +71,7 @@ pub(crate) fn merge(roots: Vec<Root>, files: &Files, reports: &mut Vec<Report>) 
         merger.map(&mut merged.plans, plans);
         // The same one in two files is found where their ids are looked at.
         merged.consumers.extend(consumers.get().map(|list| list.value.0.clone()).unwrap_or_default());
+        merger.block(&mut merged.permissions, permissions);
         merger.block(&mut merged.upstream_defaults, upstream_defaults);
         merger.block(&mut merged.telemetry, telemetry);
         merger.map(&mut merged.upstreams, upstreams);

@@ -14,6 +14,7 @@ mod identity;
 mod lifecycle;
 mod merge;
 mod operation;
+mod permissions;
 mod resilience;
 mod server;
 mod tls;
@@ -134,6 +135,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
     let apis = check.all_apis(&merged, is_whole);
     check.hash_parameters(&merged, &apis);
     let identity = check.identity(&merged, &apis, tokens);
+    let permissions = check.permissions(&merged);
     let routes = std::mem::take(&mut check.routes);
     routes.report_conflicts(check.files, server.health_path.as_deref(), &mut check.reports);
     let Check { reports, places, upstreams, public_url, .. } = check;
@@ -144,6 +146,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
         control,
         public_url,
         identity,
+        permissions,
         upstreams,
         apis,
         log,

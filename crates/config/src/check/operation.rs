@@ -101,6 +101,7 @@ impl Check<'_> {
             timeouts: resolved(&timeouts, &version.upstream),
             auth,
             scopes,
+            authorize: self.authorize_of(&keys),
             priority: keys.priority.get().map(|given| priority(given.value)),
             upgrade: keys.upgrade.value().0,
             sunset_s: self.own_sunset(version, candidate, named),

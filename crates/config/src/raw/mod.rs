@@ -8,6 +8,7 @@ mod identity;
 mod listen;
 mod network;
 mod operation;
+mod permissions;
 mod probe;
 mod resilience;
 mod respond;
@@ -27,6 +28,7 @@ pub(crate) use identity::{
 pub(crate) use listen::ListenSpec;
 pub(crate) use network::{Address, Host, HostName, NetworkSpec, Url};
 pub(crate) use operation::{Sunsets, TimeoutsOrOff, Upgrades, timeouts_of};
+pub(crate) use permissions::{Authorize, FieldKind, Permissions};
 pub(crate) use probe::Statuses;
 pub(crate) use resilience::{
     Backoff, BalanceSpec, Breaker, BreakerScope, Budget, Concurrency, Eject, FallbackSpec, HashOn, Health,
@@ -61,6 +63,8 @@ keys! {
         plans: Map<Name, Plan>,
         /// Consumers that stand in this file; others are made with the command line or the admin API.
         consumers: List<ConsumerEntry> = "[]",
+        /// What callers may do, where scopes cannot say it: policies in Cedar.
+        permissions: Permissions,
         /// What lies under every upstream, key by key.
         upstream_defaults: UpstreamDefaults,
         /// Services to forward to, by name.
@@ -317,6 +321,8 @@ keys! {
         auth: AuthSpec,
         /// What a credential must be for; all of them.
         scopes: List<Scope> = "[]",
+        /// What policies may know of its requests.
+        authorize: Authorize,
         /// Size of a request body. Without it `server.limits.body` applies.
         body: Size<0, 1_099_511_627_776>,
         /// How long things may take, over those of the upstream; `off` is off for `attempt`, `total` and `idle`.
@@ -412,6 +418,8 @@ keys! {
         auth: AuthSpec,
         /// What a credential must be for; all of them.
         scopes: List<Scope> = "[]",
+        /// What policies may know of its requests.
+        authorize: Authorize,
         /// Size of a request body.
         body: Size<0, 1_099_511_627_776>,
         /// How long things may take; `off` is off for `attempt`, `total` and `idle`.

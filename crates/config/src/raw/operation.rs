@@ -145,6 +145,7 @@ impl super::Operation {
         super::OperationKeys {
             auth: self.auth.clone(),
             scopes: self.scopes.clone(),
+            authorize: self.authorize.clone(),
             body: self.body.clone(),
             timeouts: self.timeouts.clone(),
             strip_prefix: self.strip_prefix.clone(),

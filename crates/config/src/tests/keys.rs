@@ -60,7 +60,7 @@ fn units_are_required_and_ranges_hold() {
 fn unknown_keys_are_refused_with_the_nearest() {
     check("servr: {}", &["error unknown_key 1:1"]);
     check("tls: {}", &["error unknown_key 1:1"]);
-    check("quotas: {}\npermissions: []", &["error unknown_key 1:1", "error unknown_key 2:1"]);
+    check("quotas: {}\ncaches: []", &["error unknown_key 1:1", "error unknown_key 2:1"]);
     check("upstreams: { up: { endpoints: ['http://a:1'], mirror: {} } }", &["error unknown_key 1:47"]);
     check("classes: { c: { auth: none, cache: off } }", &["error unknown_key 1:29"]);
     check("classes: { c: { sunset: 2027-01-01 } }", &["error unknown_key 1:17"]);

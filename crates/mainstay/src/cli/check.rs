@@ -24,6 +24,7 @@ pub(super) fn check(
         ..Options::default()
     };
     let mut outcome = mainstay_config::load(&path, &options);
+    crate::lower::permissions::look(&mut outcome);
     if let Some(checked) = &outcome.checked {
         let wrong = crate::lower::wrong_files(checked, &path, Clock::System.now());
         if !wrong.is_empty() {

@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod consumer;
 mod key;
+mod permissions;
 mod run;
 mod secret_key;
 mod store;
@@ -169,6 +170,9 @@ enum Command {
     /// Exchange the key that seals what must be recoverable; the engine must not run meanwhile.
     #[command(subcommand)]
     SecretKey(secret_key::Command),
+    /// Try policies.
+    #[command(subcommand)]
+    Permissions(permissions::Command),
 }
 
 /// Parses the command line and runs the command.
@@ -202,6 +206,7 @@ pub fn main() -> ExitCode {
         Command::Migrate => store::migrate(&common),
         Command::Audit(command) => audit::run(&common, &command),
         Command::SecretKey(command) => secret_key::run(&common, command),
+        Command::Permissions(command) => permissions::run(&common, &command),
     };
     ExitCode::from(code)
 }

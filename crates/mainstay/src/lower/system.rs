@@ -74,6 +74,7 @@ fn route(path: &str, method: &str, upstream: usize, number: usize, with: &Surrou
         auth: AuthPlan::Anyone,
         body: BodyPlan { bytes_max: BODY_BYTES_MAX },
         scopes: ScopesPlan::default(),
+        authorize: None,
         upgrade: Vec::new(),
         forward: ForwardPlan {
             upstream,

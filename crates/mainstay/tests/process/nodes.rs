@@ -4,7 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use mainstay_core::clock::monotonic;
 
 use crate::run::{Engine, Payments, any_port, get, until};
 use crate::stores::{for_keys, key_of, killed, start_again, status_with, until_in_snapshot};
@@ -107,7 +109,7 @@ fn pump(from: &mut TcpStream, to: &mut TcpStream) {
 /// The change is known at the other node in time.
 #[track_caller]
 fn in_time(known: impl FnMut() -> bool) {
-    let began = Instant::now();
+    let began = monotonic();
     until(known);
     assert!(began.elapsed() < EVERYWHERE_WITHIN, "{:?}", began.elapsed());
 }

@@ -99,6 +99,27 @@ impl Template {
         &self.text
     }
 
+    /// Name and value of each parameter in a canonical path that this template matches; of another one whatever stands there.
+    pub fn values<'t, 'p>(&'t self, path: &'p str) -> Vec<(&'t str, &'p str)> {
+        let mut names = self.names();
+        let mut values = Vec::with_capacity(self.names.len());
+        let mut rest = path.strip_prefix('/').unwrap_or(path);
+        for segment in &self.segments {
+            let (part, behind) = rest.split_once('/').unwrap_or((rest, ""));
+            let value = match segment {
+                Segment::Static(_) => None,
+                Segment::Param { prefix, suffix } => {
+                    let part = part.strip_prefix(&**prefix).unwrap_or(part);
+                    Some(part.strip_suffix(&**suffix).unwrap_or(part))
+                }
+                Segment::Wildcard => Some(rest),
+            };
+            values.extend(value.and_then(|value| Some((names.next()?, value))));
+            rest = behind;
+        }
+        values
+    }
+
     /// Names of the parameters from left to right.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| &**name)

@@ -42,8 +42,8 @@ pub fn version(cx: &RequestCx, route: &RoutePlan, plan: &VersionPlan) -> Result<
 }
 
 fn with_successor(mut problem: Problem, plan: &VersionPlan) -> Problem {
-    problem.successor = plan.successor.as_ref().map(ToString::to_string);
-    problem.guide = plan.guide.as_ref().map(ToString::to_string);
+    problem.successor = plan.successor.as_deref().map(Into::into);
+    problem.guide = plan.guide.as_deref().map(Into::into);
     problem
 }
 

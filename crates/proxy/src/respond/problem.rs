@@ -95,6 +95,13 @@ fn json(problem: &Problem, type_base: &str, request_id: &str) -> String {
             out.push('"');
         }
     }
+    if !problem.violated_policies.is_empty() {
+        for (index, name) in problem.violated_policies.iter().enumerate() {
+            out.push_str(if index == 0 { ",\"violated_policies\":[\"" } else { "\",\"" });
+            escape(&mut out, name);
+        }
+        out.push_str("\"]");
+    }
     out.push_str("}\n");
     out
 }

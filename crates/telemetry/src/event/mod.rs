@@ -203,6 +203,22 @@ events! {
         /// The key of the configuration that names them.
         key: &'a str,
     }
+    /// Files with policies have changed and are in use.
+    PoliciesLoaded "policies_loaded" Info
+        "Policies have changed and decide about every new request." {
+        /// What they are, as `mainstay_policies_info` shows it.
+        digest: &'a str,
+        /// How many files there are, shadow policies included.
+        files: u64,
+    }
+    /// Files with policies have changed and cannot be used.
+    PoliciesRefused "policies_refused" Error
+        "Policies have changed and cannot be used; those before go on. They are tried again when they change." {
+        /// The first thing that is wrong, with its place.
+        cause: &'a str,
+        /// How many things are wrong.
+        problems: u64,
+    }
     /// Certificate files have changed and cannot be used.
     CertificatesRefused "certificates_refused" Error
         "Certificate files have changed and cannot be used; those before go on. They are tried again until they can." {

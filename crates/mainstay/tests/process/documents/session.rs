@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
@@ -47,6 +48,13 @@ impl Session {
         write("openapi/payments-v2.yaml", mainstay_payments::OPENAPI_V2);
         write("teams/rates/mainstay.yaml", TEAM);
         write("sample.yaml", BASE);
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/permissions");
+        copy(&example, &folder.path().join("examples/permissions"));
+        for name in ["policies", "policies-next"] {
+            let to = folder.path().join(name).join("payments");
+            std::fs::create_dir_all(&to).unwrap();
+            std::fs::copy(example.join("policies/payments/refunds.cedar"), to.join("refunds.cedar")).unwrap();
+        }
         let services = [Payments::start(), Payments::start(), Payments::start()];
         let mut session =
             Self { folder, services, ports: free_ports(), engine: None, copied: BTreeMap::new() };
@@ -261,4 +269,19 @@ fn top_key(line: &str) -> Option<&str> {
 /// The number that a text begins with.
 fn number(text: &str) -> Option<i32> {
     text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
 }
