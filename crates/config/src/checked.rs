@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod identity;
+mod introspection;
 mod permissions;
 mod resilience;
 mod token;
@@ -19,6 +20,7 @@ mod token;
 pub use identity::{
     ApiKeysAuth, Auth, AuthRule, Consumer, Identity, Oauth, Plan, Preauth, SecretKey, Store, Stores,
 };
+pub use introspection::{ClientSecret, IntrospectionServer};
 pub use permissions::{Authorize, BodyField, FieldKind, Permissions, PolicyFile, PolicyFolder};
 pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,

@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod credentials;
 pub mod index;
+pub mod introspection;
 pub mod jwks;
 pub mod jwt;
 pub mod key;

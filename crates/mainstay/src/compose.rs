@@ -29,7 +29,7 @@ use crate::local::Services;
 use crate::lower::{self, LowerError, Surroundings};
 use crate::oauth::Mount;
 use crate::reload::{Handle, Loader, Origin};
-use crate::{key_sets, last_good, report};
+use crate::{introspection, key_sets, last_good, report};
 
 /// What one worker's queue of the access log may hold.
 const LOG_QUEUE_BYTES: usize = 1 << 20;
@@ -204,6 +204,7 @@ impl Engine {
         catalogue::observe(&registry, &shared, &keeper);
         key_sets::observe(&registry, &shared);
         key_sets::start(&checked, &snapshot, &shared, &registry, &events, &resolver);
+        introspection::start(&checked, &snapshot, &shared, &registry, &events, &resolver);
         keeper.keep(&shared, &events);
         let locals = services.dialers().clone();
         let origin = Origin { checked, published, loader, locals, resolver };

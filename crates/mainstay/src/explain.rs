@@ -46,6 +46,34 @@ pub enum NotExplained {
 }
 
 impl Explained {
+    /// Where it goes, and what that may take.
+    fn forwarding(&mut self, snapshot: &Snapshot, route: &RoutePlan, (method, path): (&str, &str)) {
+        let forward = &route.forward;
+        let upstream = &snapshot.upstreams[forward.upstream];
+        let endpoints: Vec<_> =
+            upstream.shared.endpoints.iter().map(|e| e.settings.display.as_str()).collect();
+        self.step("body", format!("up to {}", show_size(route.body.bytes_max)));
+        self.step("forward", format!("upstream {} ({})", upstream.name, endpoints.join(", ")));
+        self.facts.insert("upstream".into(), (*upstream.name).into());
+        let off = |d: Option<std::time::Duration>| d.map_or("off".into(), show_duration);
+        let times = &forward.timeouts;
+        self.step(
+            "",
+            format!(
+                "timeouts: connect {}, attempt {}, total {}, idle {}, settle {}",
+                show_duration(times.connect),
+                off(times.attempt),
+                off(times.total),
+                off(times.idle),
+                show_duration(times.settle)
+            ),
+        );
+        self.step(
+            "",
+            format!("sent as {} {}", method, path.get(forward.strip_prefix_bytes..).unwrap_or("/")),
+        );
+    }
+
     /// True when the request would be sent to its upstream.
     pub fn is_served(&self) -> bool {
         self.status.is_none()
@@ -183,29 +211,7 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         Decision::Serve { deprecated } => said.step("version", version_text(lifecycle, deprecated)),
     }
     said.callers(checked, route);
-    let forward = &route.forward;
-    let upstream = &snapshot.upstreams[forward.upstream];
-    let endpoints: Vec<_> = upstream.shared.endpoints.iter().map(|e| e.settings.display.as_str()).collect();
-    said.step("body", format!("up to {}", show_size(route.body.bytes_max)));
-    said.step("forward", format!("upstream {} ({})", upstream.name, endpoints.join(", ")));
-    said.facts.insert("upstream".into(), (*upstream.name).into());
-    let off = |d: Option<std::time::Duration>| d.map_or("off".into(), show_duration);
-    let times = &forward.timeouts;
-    said.step(
-        "",
-        format!(
-            "timeouts: connect {}, attempt {}, total {}, idle {}, settle {}",
-            show_duration(times.connect),
-            off(times.attempt),
-            off(times.total),
-            off(times.idle),
-            show_duration(times.settle)
-        ),
-    );
-    said.step(
-        "",
-        format!("sent as {} {}", asked.method, path.get(forward.strip_prefix_bytes..).unwrap_or("/")),
-    );
+    said.forwarding(&snapshot, route, (asked.method, &path));
     Ok(said)
 }
 

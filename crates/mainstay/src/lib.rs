@@ -26,6 +26,7 @@ pub mod compose;
 pub mod demo;
 pub mod explain;
 pub mod handover;
+mod introspection;
 mod key_sets;
 pub mod last_good;
 pub mod library;

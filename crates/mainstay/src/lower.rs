@@ -371,6 +371,7 @@ fn log(log: &checked::Log) -> Result<LogPlan, Defect> {
 }
 
 pub(crate) mod identity;
+mod introspection;
 mod network;
 pub(crate) mod permissions;
 mod policies;

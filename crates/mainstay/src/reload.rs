@@ -22,7 +22,7 @@ use crate::compose::StartError;
 use crate::handover::{HandoverError, Inherited};
 use crate::lower::{Locals, Surroundings};
 use crate::memory::Memory;
-use crate::{compose, key_sets, last_good, listen, lower, report};
+use crate::{compose, introspection, key_sets, last_good, listen, lower, report};
 
 /// Where a configuration is loaded from, and how.
 #[derive(Clone, Debug)]
@@ -322,6 +322,7 @@ impl Handle {
         crate::catalogue::reloaded(&self.shared.known.load(), &checked);
         let (shared, registry) = (&self.shared, &self.registry);
         key_sets::start(&checked, &snapshot, shared, registry, &self.events, &self.resolver);
+        introspection::start(&checked, &snapshot, shared, registry, &self.events, &self.resolver);
         self.shared.snapshot.store(snapshot);
         // From here on nothing can fail: who comes in by a new listener meets the new configuration.
         opened.let_in();

@@ -18,6 +18,7 @@ pub mod fields;
 pub mod fill;
 pub mod forward;
 pub mod grpc;
+pub mod introspection;
 pub mod known;
 pub mod lifecycle;
 pub mod metrics;

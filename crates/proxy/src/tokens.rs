@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::introspection::Introspection;
 use mainstay_core::Caller;
+use mainstay_core::catalogue::Sha256;
 use mainstay_core::clock::{MonoMs, UnixMs};
 use mainstay_core::random::Random;
 use mainstay_identity::Refusal;
 use mainstay_identity::cache::{CachePlan, Epoch, TokenCache};
 use mainstay_identity::index::Index;
 use mainstay_identity::jwks::{Decision, Keys, Wait};
-use mainstay_identity::jwt::{self, IssuerPlan, Issuers, Prepared, TokenRefusal};
+use mainstay_identity::jwt::{self, IssuerPlan, Issuers, Prepared, TokenRefusal, Verified};
 use mainstay_identity::key::sha256;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -32,13 +34,15 @@ pub struct TokensPlan {
     keys: Vec<Arc<IssuerKeys>>,
     /// Whether a token that was used goes on to the upstream.
     pub is_forwarded: bool,
+    /// Servers that say whether opaque tokens are good.
+    pub introspection: Option<Arc<Introspection>>,
 }
 
 impl TokensPlan {
     /// From each issuer and its keys.
     pub fn new(issuers: Vec<(IssuerPlan, Arc<IssuerKeys>)>, is_forwarded: bool) -> Self {
         let (plans, keys) = issuers.into_iter().unzip();
-        Self { issuers: Issuers::new(plans), keys, is_forwarded }
+        Self { issuers: Issuers::new(plans), keys, is_forwarded, introspection: None }
     }
 
     /// The keys of all issuers.
@@ -127,7 +131,12 @@ pub enum Looked {
     Known(Arc<Caller>, bool),
     /// Keys have to be fetched, of the issuer with this number.
     Wait(usize, Wait),
+    /// The servers have been asked about the token with this hash.
+    Asked(Sha256),
 }
+
+/// In the place of an issuer's number: the token was introspected, and no key has to do with it.
+const INTROSPECTED: usize = usize::MAX;
 
 /// Tokens that a worker knows. Made when the first one comes.
 #[derive(Default)]
@@ -149,6 +158,14 @@ pub struct With<'a> {
     pub waited: Option<Wait>,
 }
 
+impl With<'_> {
+    /// What everything that is kept depends on.
+    fn epoch(&self) -> Epoch {
+        let (index, scopes) = (self.index.generation(), self.index.scope_names().len());
+        Epoch { index, scopes, config: self.config }
+    }
+}
+
 impl KnownTokens {
     /// Whose a token is.
     ///
@@ -159,8 +176,7 @@ impl KnownTokens {
         let cache = self.0.get_or_insert_with(|| TokenCache::new(plan, [random.bits(), random.bits()]));
         let hash = sha256(token);
         // Read before anything is asked: what changes meanwhile makes the answer out of date.
-        let (index, scopes) = (with.index.generation(), with.index.scope_names().len());
-        let epoch = Epoch { index, scopes, config: with.config };
+        let epoch = with.epoch();
         let generation = |issuer| with.tokens.of(issuer).map_or(0, |it| it.keys.generation(with.mono));
         match cache.get(&hash, &epoch, generation, with.now) {
             Some(Ok(caller)) => return Ok(Looked::Known(Arc::clone(caller), true)),
@@ -181,6 +197,37 @@ impl KnownTokens {
         let outcome = prepared.verify(&set, with.index);
         cache.put(&hash, epoch, Some(issuer_keys), &outcome, with.now);
         outcome.map(|verified| Looked::Known(verified.caller, false)).map_err(Refusal::Token)
+    }
+}
+
+impl KnownTokens {
+    /// Whose an opaque token is. `waited`: it has been asked, and the wait is over.
+    ///
+    /// # Errors
+    /// It is not accepted, or it is not known whether it is.
+    pub fn look_opaque(
+        &mut self,
+        token: &[u8],
+        (with, servers, waited): (&With<'_>, &Introspection, bool),
+        random: &Random,
+    ) -> Result<Looked, Refusal> {
+        let plan = CachePlan::default();
+        let cache = self.0.get_or_insert_with(|| TokenCache::new(plan, [random.bits(), random.bits()]));
+        let hash = sha256(token);
+        let epoch = with.epoch();
+        if let Some(Ok(caller)) = cache.get(&hash, &epoch, |_| 0, with.now) {
+            return Ok(Looked::Known(Arc::clone(caller), true));
+        }
+        let Some(answer) = servers.known(&hash, with.now) else {
+            if waited {
+                return Err(Refusal::Unavailable { retry_after_s: 1 });
+            }
+            return servers.ask(hash, token).map(|()| Looked::Asked(hash));
+        };
+        let (caller, ends_at) = servers.caller(answer, with.index)?;
+        let verified = Verified { caller: Arc::clone(&caller), ends_at, issuer: INTROSPECTED };
+        cache.put(&hash, epoch, Some((INTROSPECTED, 0)), &Ok(verified), with.now);
+        Ok(Looked::Known(caller, false))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod callers;
 mod fetching;
+mod introspection;
 mod provider;
 
 use std::io::Write;

@@ -18,7 +18,7 @@ impl Check<'_> {
         apis: &BTreeMap<String, checked::Api>,
         tokens: Tokens,
     ) -> Identity {
-        let Tokens { issuers, outbound, forward } = tokens;
+        let Tokens { issuers, introspection, outbound, forward } = tokens;
         let plans: BTreeMap<String, checked::Plan> = merged
             .plans
             .entries
@@ -44,6 +44,7 @@ impl Check<'_> {
             oauth,
             api_keys: checked::ApiKeysAuth { header },
             issuers,
+            introspection,
             outbound,
             forward,
             consumers: self.consumers(merged),

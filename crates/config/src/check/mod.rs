@@ -11,6 +11,7 @@ mod conflict;
 mod entries;
 mod fallback;
 mod identity;
+mod introspection;
 mod lifecycle;
 mod merge;
 mod operation;
@@ -94,6 +95,8 @@ struct Check<'a> {
     workers: usize,
     /// Whether `auth.jwt.issuers` names somebody.
     has_issuers: bool,
+    /// `auth.introspection` names a server.
+    has_introspection: bool,
     /// Where it was told that it should.
     told_issuers: HashSet<Place>,
 }
@@ -124,6 +127,7 @@ pub(crate) fn check(mut written: Written, options: &Options, store: &dyn Store) 
         body_default: 0,
         workers: options.workers,
         has_issuers: false,
+        has_introspection: false,
         told_issuers: HashSet::new(),
     };
     let (server, control) = check.server(&merged, options);

@@ -6,7 +6,7 @@ use mainstay_core::principal::AuthMethod;
 
 use super::merge::Merged;
 use super::{Check, block};
-use crate::checked::{Forward, JwtIssuer, KeyPlace, Outbound};
+use crate::checked::{Forward, IntrospectionServer, JwtIssuer, KeyPlace, Outbound};
 use crate::decode::scalar::Text;
 use crate::decode::{Field, List, Spanned, State};
 use crate::diagnostic::{Place, Report};
@@ -15,6 +15,7 @@ use crate::raw::{self, AuthSpec, OperationKeys};
 /// What `auth` says of tokens.
 pub(super) struct Tokens {
     pub(super) issuers: Vec<JwtIssuer>,
+    pub(super) introspection: Vec<IntrospectionServer>,
     pub(super) outbound: Outbound,
     pub(super) forward: Forward,
 }
@@ -24,7 +25,9 @@ impl Check<'_> {
     pub(super) fn tokens(&mut self, merged: &Merged) -> Tokens {
         let auth = block(&merged.auth, raw::Auth::absent);
         let outbound = self.outbound(&auth.outbound);
-        Tokens { issuers: self.issuers(&auth.jwt, &outbound), outbound, forward: forward(&auth.forward) }
+        let introspection = self.introspection(&auth.introspection, &outbound);
+        let issuers = self.issuers(&auth.jwt, &outbound);
+        Tokens { issuers, introspection, outbound, forward: forward(&auth.forward) }
     }
 
     fn outbound(&mut self, raw: &Field<raw::Outbound>) -> Outbound {
@@ -113,10 +116,19 @@ impl Check<'_> {
         let Some(auth) = keys.auth.get() else { return };
         let AuthSpec::Any(rules) = &auth.value else { return };
         for rule in rules {
-            let asks = match &rule.value {
-                raw::AuthRule::One(method) => *method == AuthMethod::Jwt,
-                raw::AuthRule::All(all) => all.contains(&AuthMethod::Jwt),
+            let asks_for = |wanted: AuthMethod| match &rule.value {
+                raw::AuthRule::One(method) => *method == wanted,
+                raw::AuthRule::All(all) => all.contains(&wanted),
             };
+            let asks = asks_for(AuthMethod::Jwt);
+            if asks_for(AuthMethod::Introspection)
+                && !self.has_introspection
+                && self.told_issuers.insert(rule.at.clone())
+            {
+                let message = "`introspection` is asked for, and there is no server to ask";
+                let help = "name one in `auth.introspection`";
+                self.report(Report::error("no_introspection", &rule.at, message).help(help));
+            }
             // An entry of a class or of `defaults` stands for many operations, and is wrong once.
             if asks && !self.has_issuers && self.told_issuers.insert(rule.at.clone()) {
                 let message = "`jwt` is asked for, and nobody is known to issue any";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mainstay_core::principal::{Attributes, AuthMethod};
 use serde::{Deserialize, Serialize};
 
-use super::{Forward, JwtIssuer, Outbound, Priority};
+use super::{Forward, IntrospectionServer, JwtIssuer, Outbound, Priority};
 
 /// `stores`, `auth`, `plans` and `consumers`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Identity {
     pub api_keys: ApiKeysAuth,
     /// `auth.jwt.issuers`.
     pub issuers: Vec<JwtIssuer>,
+    /// `auth.introspection`.
+    pub introspection: Vec<IntrospectionServer>,
     /// `auth.outbound`.
     pub outbound: Outbound,
     /// `auth.forward`.

@@ -8,7 +8,7 @@ use mainstay_openapi::tree::Node;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::{Forwarded, HeaderName, JwtAuth, Outbound, Priority, Url};
+use super::{Forwarded, HeaderName, IntrospectionServer, JwtAuth, Outbound, Priority, Url};
 use crate::decode::scalar::{Int, Lasting, Rate, Text, pattern};
 use crate::decode::{BlockOrOff, Decode, Decoder, List, Refusal, Scalar, Spanned, keys, substitute};
 use crate::diagnostic::Report;
@@ -39,6 +39,8 @@ keys! {
         oauth: Oauth,
         /// JSON Web Tokens of other issuers.
         jwt: JwtAuth,
+        /// Opaque tokens of other servers, which are asked about each.
+        introspection: List<IntrospectionServer> = "[]",
         /// What the engine itself fetches for that.
         outbound: Outbound,
         /// Credentials that go on to the upstream, which sees none otherwise: `jwt`, `api_key`.
@@ -283,7 +285,7 @@ pub(crate) enum AuthRule {
 }
 
 /// Ways that this version knows.
-const KNOWN: [AuthMethod; 2] = [AuthMethod::ApiKey, AuthMethod::Jwt];
+const KNOWN: [AuthMethod; 3] = [AuthMethod::ApiKey, AuthMethod::Jwt, AuthMethod::Introspection];
 
 impl Decode for AuthSpec {
     fn decode(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthSpec> {
@@ -402,6 +404,6 @@ fn method(node: &Node, cx: &mut Decoder<'_>) -> Option<AuthMethod> {
 
 fn unsupported(cx: &mut Decoder<'_>, node: &Node) {
     let at = cx.place(node.span());
-    let message = "this version of Mainstay knows `none`, `api_key` and `jwt`";
+    let message = "this version of Mainstay knows `none`, `api_key`, `jwt` and `introspection`";
     cx.report(Report::error("auth_unsupported", &at, message).help("other ways come with a later version"));
 }

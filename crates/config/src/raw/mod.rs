@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod identity;
+mod introspection;
 mod listen;
 mod network;
 mod operation;
@@ -25,6 +26,7 @@ pub(crate) use identity::{
     ApiKeys, Auth, AuthRule, AuthSpec, ConsumerEntry, Oauth, Plan, Preauth, PreauthOrOff, Scope,
     SecretKeySource, StoreUrl, Stores,
 };
+pub(crate) use introspection::IntrospectionServer;
 pub(crate) use listen::ListenSpec;
 pub(crate) use network::{Address, Host, HostName, NetworkSpec, Url};
 pub(crate) use operation::{Sunsets, TimeoutsOrOff, Upgrades, timeouts_of};

@@ -28,7 +28,7 @@ pub(super) fn check(
     now: UnixMs,
 ) -> Result<Checked, TokenRefusal> {
     check_kind(claims)?;
-    check_audience(claims.get("aud"), plan)?;
+    check_audience(claims.get("aud"), &plan.audiences)?;
     let skew_ms = plan.clock_skew_ms;
     let ends_at = UnixMs(time_ms(claims, "exp", f64::floor)?.ok_or(TokenRefusal::Claim)? + skew_ms);
     let not_before_ms = time_ms(claims, "nbf", f64::ceil)?;
@@ -50,7 +50,7 @@ pub(super) fn check(
     Ok(Checked { ends_at })
 }
 
-fn check_kind(claims: &Map<String, Value>) -> Result<(), TokenRefusal> {
+pub(crate) fn check_kind(claims: &Map<String, Value>) -> Result<(), TokenRefusal> {
     let says_other = claims
         .get("typ")
         .and_then(Value::as_str)
@@ -61,8 +61,8 @@ fn check_kind(claims: &Map<String, Value>) -> Result<(), TokenRefusal> {
     Ok(())
 }
 
-fn check_audience(aud: Option<&Value>, plan: &IssuerPlan) -> Result<(), TokenRefusal> {
-    let is_ours = |aud: &str| plan.audiences.iter().any(|ours| **ours == *aud);
+pub(crate) fn check_audience(aud: Option<&Value>, audiences: &[Box<str>]) -> Result<(), TokenRefusal> {
+    let is_ours = |aud: &str| audiences.iter().any(|ours| **ours == *aud);
     let is_for_us = match aud {
         None => return Err(TokenRefusal::Audience),
         Some(Value::String(aud)) => is_ours(aud),
@@ -89,7 +89,7 @@ fn check_own(claims: &Map<String, Value>) -> Result<(), TokenRefusal> {
 }
 
 /// A NumericDate in milliseconds: a JSON number, fractions allowed, of a year that exists.
-fn time_ms(
+pub(crate) fn time_ms(
     claims: &Map<String, Value>,
     name: &str,
     round: impl Fn(f64) -> f64,

@@ -17,7 +17,7 @@
 //! - ID tokens, refresh tokens and tokens that are bound to a key are no bearer tokens.
 
 mod algorithm;
-mod claims;
+pub(crate) mod claims;
 mod compact;
 mod header;
 pub(crate) mod json;
@@ -25,12 +25,12 @@ mod plan;
 mod refusal;
 #[cfg(test)]
 mod tests;
-mod who;
+pub(crate) mod who;
 
 use std::sync::Arc;
 
 use mainstay_core::clock::UnixMs;
-use mainstay_core::principal::Caller;
+use mainstay_core::principal::{AuthMethod, Caller};
 use serde_json::Value;
 
 pub use algorithm::{Algorithm, KeyKind};
@@ -114,7 +114,7 @@ impl Prepared<'_> {
     /// The key is not among them, the signature is wrong, or nobody is known by the claims.
     pub fn verify(&self, keys: &KeySet, index: &Index) -> Result<Verified, TokenRefusal> {
         self.verify_signature(keys)?;
-        let caller = Arc::new(who::who(&self.compact.claims, self.plan, index)?);
+        let caller = Arc::new(who::who(&self.compact.claims, &self.plan.subject, AuthMethod::Jwt, index)?);
         Ok(Verified { caller, ends_at: self.ends_at, issuer: self.issuer })
     }
 }

@@ -41,6 +41,8 @@ pub enum TokenRefusal {
     Suspended,
     /// It was taken back.
     Revoked,
+    /// Its server says that it is not active, and not why (RFC 7662, section 2.2).
+    Inactive,
 }
 
 impl TokenRefusal {
@@ -73,6 +75,7 @@ impl TokenRefusal {
             Self::Consumer => "The token does not name a consumer that is known here.",
             Self::Suspended => "The token's consumer, client or user is suspended.",
             Self::Revoked => "The token was revoked.",
+            Self::Inactive => "The server that issues such tokens says that this one is not active.",
         }
     }
 
@@ -97,6 +100,7 @@ impl TokenRefusal {
             Self::Consumer => "token_consumer",
             Self::Suspended => "token_suspended",
             Self::Revoked => "token_revoked",
+            Self::Inactive => "token_inactive",
         }
     }
 }

@@ -6,7 +6,7 @@ use mainstay_core::principal::{AuthMethod, Caller, Mode};
 use mainstay_core::scopes::ScopeSet;
 use serde_json::{Map, Value};
 
-use super::plan::{IssuerPlan, Subject};
+use super::plan::Subject;
 use super::refusal::TokenRefusal;
 use crate::index::{ConsumerView, Index};
 
@@ -15,14 +15,15 @@ const CONSUMER_BYTES_MAX: usize = 64;
 /// Names of plans, clients and users.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Who a verified token is of.
-pub(super) fn who(
+/// Who a token is of whose claims somebody vouches for.
+pub(crate) fn who(
     claims: &Map<String, Value>,
-    plan: &IssuerPlan,
+    subject: &Subject,
+    method: AuthMethod,
     index: &Index,
 ) -> Result<Caller, TokenRefusal> {
     let scopes = scopes(claims, index)?;
-    match &plan.subject {
+    match subject {
         Subject::Own => own(claims, index, &scopes),
         Subject::Claims { consumer_claim, plan_claim, mode_claim, is_known_only } => {
             let id = text(claims, consumer_claim)?.ok_or(TokenRefusal::Consumer)?;
@@ -46,7 +47,7 @@ pub(super) fn who(
                 groups: consumer.groups,
                 attributes: consumer.attributes,
                 mode: mode_claim.as_ref().map_or(Ok(Mode::Live), |name| mode(claims, name))?,
-                method: AuthMethod::Jwt,
+                method,
                 key_id: None,
                 client_id: client.map(Arc::from),
                 scopes: Arc::new(scopes),

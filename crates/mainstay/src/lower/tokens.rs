@@ -14,7 +14,7 @@ use mainstay_proxy::plan::Snapshot;
 use mainstay_proxy::tls::pem;
 use mainstay_proxy::tokens::{IssuerKeys, TokensPlan};
 
-use super::{LowerError, Surroundings};
+use super::{LowerError, Surroundings, introspection};
 
 pub(super) fn plan(checked: &Checked, with: &Surroundings<'_>) -> Result<TokensPlan, LowerError> {
     let identity = &checked.identity;
@@ -28,7 +28,9 @@ pub(super) fn plan(checked: &Checked, with: &Surroundings<'_>) -> Result<TokensP
         .iter()
         .enumerate()
         .map(|(at, issuer)| Ok((issuer_plan(issuer), keys(at, issuer, &identity.outbound, with.old)?)));
-    Ok(TokensPlan::new(issuers.collect::<Result<_, LowerError>>()?, identity.forward.jwt))
+    let mut plan = TokensPlan::new(issuers.collect::<Result<_, LowerError>>()?, identity.forward.jwt);
+    plan.introspection = introspection::plan(checked, with);
+    Ok(plan)
 }
 
 fn issuer_plan(issuer: &JwtIssuer) -> IssuerPlan {

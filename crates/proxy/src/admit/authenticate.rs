@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use mainstay_core::catalogue::Sha256;
 use mainstay_core::principal::AuthMethod;
 use mainstay_core::{Caller, Stage};
 use mainstay_identity::credentials::{
@@ -27,11 +28,13 @@ use crate::plan::{AuthPlan, RoutePlan};
 use crate::request::Request;
 use crate::tokens::{Looked, With};
 
-/// Keys that have to be fetched before it is known who calls.
+/// What has to be had before it is known who calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Missing {
-    issuer: usize,
-    wait: Wait,
+pub enum Missing {
+    /// The keys of the issuer with this number.
+    Keys(usize, Wait),
+    /// What the servers say of the opaque token with this hash.
+    Answer(Sha256),
 }
 
 /// Finds out who calls, where the operation asks. `waited`: what this asked for before, after [`wait`].
@@ -69,9 +72,20 @@ pub fn authenticate(
 
 /// Waits for keys, at most as long as `auth.outbound.wait`.
 pub async fn wait(cx: &RequestCx, missing: &Missing) {
-    if let Some(keys) = cx.snapshot.plan.identity.tokens.of(missing.issuer) {
-        cx.trail(Stage::Authenticate, "waits for the keys of the issuer");
-        keys.wait(missing.wait).await;
+    let tokens = &cx.snapshot.plan.identity.tokens;
+    match missing {
+        Missing::Keys(issuer, wait) => {
+            if let Some(keys) = tokens.of(*issuer) {
+                cx.trail(Stage::Authenticate, "waits for the keys of the issuer");
+                keys.wait(*wait).await;
+            }
+        }
+        Missing::Answer(hash) => {
+            if let Some(servers) = &tokens.introspection {
+                cx.trail(Stage::Authenticate, "waits for introspection");
+                servers.wait(hash).await;
+            }
+        }
     }
 }
 
@@ -107,8 +121,9 @@ fn prove(
         limit.failures.check(client, api_key, cx.worker.mono_at(cx.started))?;
     }
     let by_key = api_key.map(|text| Attempt { method: AuthMethod::ApiKey, outcome: by_key(cx, route, text) });
-    let by_token = match token.map(|token| by_token(cx, token, waited)).transpose() {
-        Ok(Some(Looked::Wait(issuer, wait))) => return Ok(Proved::Missing(Missing { issuer, wait })),
+    let by_token = match token.map(|token| by_token(cx, requirement, token, waited)).transpose() {
+        Ok(Some(Looked::Wait(issuer, wait))) => return Ok(Proved::Missing(Missing::Keys(issuer, wait))),
+        Ok(Some(Looked::Asked(hash))) => return Ok(Proved::Missing(Missing::Answer(hash))),
         Ok(Some(Looked::Known(caller, _))) => Some(Attempt { method: caller.method, outcome: Ok(caller) }),
         Err(refusal) => Some(Attempt { method: AuthMethod::Jwt, outcome: Err(refusal) }),
         Ok(None) => None,
@@ -125,29 +140,49 @@ fn prove(
     if let Some(at) = AuthMethod::ALL.iter().position(|method| *method == caller.method) {
         cx.worker.cells.inc(cx.worker.shared.metrics.authenticated[at]);
     }
+    // What only its server can read is nothing that a service was promised (`auth.forward: jwt`).
+    let is_jwt = caller.method != AuthMethod::Introspection;
     let _ = cx.principal.set(caller);
     let bearer_key = presented.token.is_none() && api_key.is_some();
-    Ok(Proved::Used(Used { api_key: api_key.is_some(), bearer_key, token: token.is_some() }))
+    Ok(Proved::Used(Used { api_key: api_key.is_some(), bearer_key, token: token.is_some() && is_jwt }))
 }
 
-/// Only a JSON Web Token can be looked at here.
-fn by_token(cx: &RequestCx, token: Token<'_>, waited: Option<Missing>) -> Result<Looked, Refusal> {
-    let Token::Jwt(text) = token else { return Err(Refusal::Token(TokenRefusal::Kind)) };
+/// A JSON Web Token is looked at here; an opaque one is known by what its server says.
+fn by_token(
+    cx: &RequestCx,
+    requirement: &Requirement,
+    token: Token<'_>,
+    waited: Option<Missing>,
+) -> Result<Looked, Refusal> {
     let worker = &cx.worker;
+    let tokens = &cx.snapshot.plan.identity.tokens;
+    let servers = tokens.introspection.as_ref().filter(|_| requirement.accepts(AuthMethod::Introspection));
+    let takes_jwt = requirement.accepts(AuthMethod::Jwt);
     // Time has passed while it was waited.
     let (now, mono) = match waited {
         None => (cx.started_at, worker.mono_at(cx.started)),
         Some(_) => (worker.unix(), worker.mono_ms()),
     };
     let with = With {
-        tokens: &cx.snapshot.plan.identity.tokens,
+        tokens,
         index: &worker.shared.known.load(),
         config: cx.snapshot.plan.generation,
         now,
         mono,
-        waited: waited.map(|missing| missing.wait),
+        waited: waited.and_then(|missing| match missing {
+            Missing::Keys(_, wait) => Some(wait),
+            Missing::Answer(_) => None,
+        }),
     };
-    let looked = worker.known_tokens.borrow_mut().look(text, &with, &worker.random)?;
+    let mut known = worker.known_tokens.borrow_mut();
+    let looked = match (token, servers) {
+        (Token::Jwt(text), _) if takes_jwt => known.look(text, &with, &worker.random)?,
+        // A server may issue what looks like a JSON Web Token: where no other is taken, it is asked.
+        (Token::Jwt(text) | Token::Opaque(text), Some(servers)) => {
+            known.look_opaque(text, (&with, servers, waited.is_some()), &worker.random)?
+        }
+        _ => return Err(Refusal::Token(TokenRefusal::Kind)),
+    };
     match &looked {
         Looked::Known(_, was_known) => {
             worker.cells.inc(worker.shared.metrics.tokens[usize::from(!was_known)]);
@@ -155,7 +190,7 @@ fn by_token(cx: &RequestCx, token: Token<'_>, waited: Option<Missing>) -> Result
         }
         // It is waited once. Whoever would have to wait again is not let in instead.
         Looked::Wait(..) if waited.is_some() => Err(Refusal::Unavailable { retry_after_s: 1 }),
-        Looked::Wait(..) => Ok(looked),
+        Looked::Wait(..) | Looked::Asked(_) => Ok(looked),
     }
 }
 

@@ -265,6 +265,19 @@ events! {
         /// What its tokens say of it.
         issuer: &'a str,
     }
+    /// A server cannot be asked about opaque tokens.
+    IntrospectionFailed "introspection_failed" Error
+        "A server cannot be asked about opaque tokens; those that are not known are answered 503. It is tried again with the next." {
+        /// What it is called.
+        issuer: &'a str,
+        /// What went wrong.
+        cause: &'a str,
+    }
+    /// A server can be asked about opaque tokens again.
+    IntrospectionRecovered "introspection_recovered" Info "A server can be asked about opaque tokens again." {
+        /// What it is called.
+        issuer: &'a str,
+    }
     /// An issuer of tokens has other keys than before.
     KeySetChanged "key_set_changed" Info "An issuer of tokens has other keys than before; they are in use." {
         /// What its tokens say of it.
