@@ -126,8 +126,10 @@ impl Session {
             ["mainstay", "run"] => return self.start_engine(&line).map(|()| String::new()),
             ["curl" | "kill", _] => self.engine_runs()?,
             ["mainstay", "reload" | "versions" | "upstreams" | "plan"] => self.engine_runs()?,
-            ["mainstay", "consumer" | "key" | "token" | "audit" | "backup"] => self.engine_runs()?,
-            ["mainstay", "restore" | "migrate"] => self.stop_engine()?,
+            ["mainstay", "consumer" | "key" | "token" | "client" | "user" | "audit" | "backup"] => {
+                self.engine_runs()?
+            }
+            ["mainstay", "restore" | "migrate" | "secret-key"] => self.stop_engine()?,
             _ if line.contains("--request-id") => self.engine_runs()?,
             _ => {}
         }
