@@ -1,5 +1,7 @@
 //! Policies at the data plane: who may do what, what two parsers could read in two ways, and how fast a change counts.
 
+mod asked;
+
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +20,7 @@ fn config(upstream: SocketAddr) -> String {
 control: {{ listen: 127.0.0.1:0 }}
 stores: {{ state: sqlite:mainstay.db }}
 permissions: {{ policies: policies, shadow: shadow }}
-upstreams: {{ up: {{ endpoints: [\"http://{upstream}\"] }} }}
+upstreams: {{ up: {{ endpoints: [\"http://{upstream}\"], retries: {{ honours_idempotency_key: true }} }} }}
 apis:
   pay:
     defaults: {{ auth: api_key }}
@@ -83,7 +85,16 @@ fn upstream() -> (SocketAddr, Requests) {
                 }
                 body.push(byte[0]);
             }
-            seen.lock().unwrap().push((head, body));
+            let mut seen = seen.lock().unwrap();
+            seen.push((head, body));
+            // The first of those that ask for it gets no answer.
+            let is_to_break = lower.contains("x-break:");
+            if is_to_break
+                && seen.iter().filter(|(head, _)| head.to_lowercase().contains("x-break:")).count() == 1
+            {
+                return;
+            }
+            drop(seen);
             if stream.write_all(OK).is_err() {
                 break;
             }

@@ -151,6 +151,13 @@ impl Plan {
         &self.fields
     }
 
+    /// The policies that can apply to the operation: the name of each, `permit` or `forbid`, and whether it is a shadow one.
+    pub fn policies(&self) -> impl Iterator<Item = (&str, &'static str, bool)> {
+        let shadow = self.shadow.iter().flat_map(|slice| slice.policies.iter().map(|policy| (policy, true)));
+        let all = self.enforced.policies.iter().map(|policy| (policy, false)).chain(shadow);
+        all.map(|(policy, is_shadow)| (&*policy.name, policy.effect(), is_shadow))
+    }
+
     /// Whether a policy that is enforced reads the body. Where only shadow policies do, nothing may come of its being malformed.
     pub fn needs_body(&self) -> bool {
         !self.enforced.reads.body.is_empty()

@@ -3,6 +3,7 @@
 //! A field that stands twice is refused, because the next reader might take the other one; so is one that nobody knows,
 //! because it was meant to do something.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use mainstay_core::ProblemCode;
@@ -118,6 +119,24 @@ impl Fields {
         self.read(name, "expected an object", |value| match value {
             Value::Object(_) => Some(value.to_string()),
             _ => None,
+        })
+    }
+
+    /// Texts by name.
+    pub(crate) fn texts_by_name(&mut self, name: &'static str) -> Patch<BTreeMap<String, String>> {
+        self.read(name, "expected an object of texts", |value| match value {
+            Value::Object(given) => {
+                given.into_iter().map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
+            }
+            _ => None,
+        })
+    }
+
+    /// Any JSON; a text stands for itself, and may be JSON that could not be written here.
+    pub(crate) fn json(&mut self, name: &'static str) -> Patch<String> {
+        self.read(name, "expected JSON", |value| match value {
+            Value::String(text) => Some(text),
+            value => Some(value.to_string()),
         })
     }
 

@@ -10,6 +10,7 @@
 //! - Connections, heads, bodies, waits and the shutdown are bounded; the numbers stand in [`limits`].
 //! - Every refusal is a problem document made in the module `problem`; handlers only say which one.
 
+mod authorize;
 mod body;
 mod caller;
 mod calls;

@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::authorize;
 use crate::caller::{Bearer, Caller};
 use crate::calls::Call;
 use crate::catalogue::{audit, clients, consumers, keys, plans, tokens, users};
@@ -143,6 +144,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::get(Limited(Viewer), "/admin/v1/versions", versions),
         Route::get(Token(Viewer), "/admin/v1/upstreams", upstreams),
         Route::get(Token(Viewer), "/admin/v1/requests/{id}", request),
+        Route::post(Limited(Viewer), "/admin/v1/authorize", authorize::authorize),
         Route::get(Limited(Viewer), "/admin/v1/plans", plans::list),
         Route::get(Limited(Viewer), "/admin/v1/consumers", consumers::list),
         Route::post(Token(Operator), "/admin/v1/consumers", consumers::create),

@@ -20,8 +20,8 @@ use std::time::Duration;
 use mainstay_core::catalogue::{Catalogue, Consumer};
 use mainstay_core::clock::Clock;
 use mainstay_core::port::{
-    CallerReport, EndpointReport, Engine, Json, Loaded, PlanReport, PortFuture, Readiness, ReloadRefused,
-    UpstreamReport, VersionReport,
+    CallerReport, EndpointReport, Engine, Json, Loaded, PlanReport, PortFuture, Question, Readiness,
+    ReloadRefused, Unanswerable, UpstreamReport, VersionReport,
 };
 use mainstay_telemetry::{EventClock, EventLog, Output, Registry};
 use serde_json::Value;
@@ -71,6 +71,7 @@ struct Fake {
     metrics: Option<String>,
     readiness_asked: AtomicU64,
     file_consumers: Vec<Consumer>,
+    questions: Mutex<Vec<Question>>,
 }
 
 impl Engine for Fake {
@@ -153,6 +154,14 @@ impl Engine for Fake {
 
     fn file_consumers(&self) -> Vec<Consumer> {
         self.file_consumers.clone()
+    }
+
+    fn authorize(&self, question: &Question) -> Result<Json, Unanswerable> {
+        if question.operation == "pay" {
+            self.questions.lock().unwrap().push(question.clone());
+            return Ok(Json(r#"{"allowed":true}"#.to_owned()));
+        }
+        Err(Unanswerable { part: "operation", message: "there is no such operation".to_owned() })
     }
 
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {

@@ -1,11 +1,15 @@
 //! What crosses from one side of the engine to the other: traits that `mainstay` implements.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use serde::Serialize;
 
 use crate::catalogue::Consumer;
+use crate::clock::UnixMs;
+use crate::principal::{AuthMethod, Mode};
 
 /// A boxed future: calls through a port leave the room, so one allocation does not count.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -28,6 +32,8 @@ pub trait Engine: Send + Sync + 'static {
     fn plans(&self) -> Vec<PlanReport>;
     /// The consumers that stand in the configuration, in the order of their ids. They have no date.
     fn file_consumers(&self) -> Vec<Consumer>;
+    /// What the policies that serve now say about somebody and an operation: a JSON object.
+    fn authorize(&self, question: &Question) -> Result<Json, Unanswerable>;
     /// What happened to a recent request, if it is still remembered.
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>>;
     /// Whether the engine is ready, and what is wrong beside.
@@ -41,6 +47,56 @@ pub trait Engine: Send + Sync + 'static {
 /// A complete JSON value as text: `core` knows no JSON library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json(pub String);
+
+/// What somebody may do, asked beside the traffic.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The api's name.
+    pub api: String,
+    /// The version's name.
+    pub version: String,
+    /// The operation's name, or what policies call it.
+    pub operation: String,
+    /// The consumer on whose behalf it is; without it and a user, nobody in particular.
+    pub consumer: Option<String>,
+    /// The person who acts.
+    pub user: Option<String>,
+    /// The path's parameters by name.
+    pub path: BTreeMap<String, String>,
+    /// What is sent.
+    pub body: QuestionBody,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// How the caller proves who they are.
+    pub method: AuthMethod,
+    /// Live or test.
+    pub mode: Mode,
+    /// What the credential may be used for.
+    pub scopes: Vec<String>,
+    /// When it comes; `None`: now.
+    pub at: Option<UnixMs>,
+}
+
+/// The body in a [`Question`].
+#[derive(Clone, Debug, Default)]
+pub enum QuestionBody {
+    /// There is none.
+    #[default]
+    None,
+    /// This text, read as a request's body is.
+    Text(String),
+    /// A JSON object as text: fields by the names that policies have for them.
+    Fields(String),
+}
+
+/// Why a [`Question`] has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswerable {
+    /// Which part of the question is about nothing that there is.
+    pub part: &'static str,
+    /// Why.
+    pub message: String,
+}
 
 /// The configuration that serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -115,6 +115,37 @@ impl Explained {
         }
     }
 
+    /// Which policies decide, as far as the configuration says it.
+    fn policies(&mut self, snapshot: &Snapshot, route: &RoutePlan) {
+        let (Some(authorize), Some(live)) = (&route.authorize, &snapshot.policies) else { return };
+        let policies = live.load();
+        let Some(plan) = policies.plan(authorize.operation) else { return };
+        let names = |shadow: bool| -> Vec<String> {
+            let of = plan.policies().filter(|(.., is_shadow)| *is_shadow == shadow);
+            of.map(|(name, effect, _)| format!("{effect} {name}")).collect()
+        };
+        let (enforced, shadow) = (names(false), names(true));
+        let fields: Vec<&str> = plan.fields().iter().map(mainstay_authz::Field::name).collect();
+        match (enforced.is_empty(), plan.is_open()) {
+            (true, true) => self.step("policies", format!("none apply to {}", plan.action())),
+            (true, false) if shadow.is_empty() => {
+                self.step("policies", format!("none permits {}: denied", plan.action()));
+            }
+            (true, false) => self.step("policies", format!("none in force is about {}", plan.action())),
+            (false, _) => self.step("policies", format!("{}: {}", plan.action(), enforced.join(", "))),
+        }
+        if !shadow.is_empty() {
+            self.step("", format!("shadow: {}", shadow.join(", ")));
+        }
+        if !fields.is_empty() {
+            self.step("", format!("of the body they read {}", fields.join(", ")));
+        }
+        let facts = json!({
+            "action": plan.action(), "enforced": enforced, "shadow": shadow, "body": fields,
+        });
+        self.facts.insert("policies".into(), facts);
+    }
+
     fn refuse(mut self, stage: &'static str, status: u16, code: &str, what: &str) -> Self {
         self.step(stage, format!("{status} {code}: {what}"));
         self.facts.insert("problem".into(), code.into());
@@ -211,6 +242,7 @@ pub fn explain(checked: &Checked, asked: &Asked<'_>) -> Result<Explained, NotExp
         Decision::Serve { deprecated } => said.step("version", version_text(lifecycle, deprecated)),
     }
     said.callers(checked, route);
+    said.policies(&snapshot, route);
     said.forwarding(&snapshot, route, (asked.method, &path));
     Ok(said)
 }

@@ -19,6 +19,7 @@
 //! exports by name is what programs build on; the modules are for the engine's own tests. The library sets no allocator
 //! and installs no signal handler; the binary does both.
 
+mod authorize;
 mod catalogue;
 pub mod certificates;
 pub mod cli;

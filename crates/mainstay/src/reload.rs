@@ -507,6 +507,10 @@ impl port::Engine for ControlSide {
         report::file_consumers(&self.0.checked())
     }
 
+    fn authorize(&self, question: &port::Question) -> Result<Json, port::Unanswerable> {
+        crate::authorize::authorize(&self.0, question)
+    }
+
     fn request(&self, id: &str) -> PortFuture<'_, Option<Json>> {
         let found = self.0.recent.find(id).map(Json);
         Box::pin(async move { found })

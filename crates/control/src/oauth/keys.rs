@@ -1,4 +1,4 @@
-//! Signing keys: kept sealed in the catalogue, opened here, changed as [`schedule`](super::schedule) says.
+//! Signing keys: kept sealed in the catalogue, opened here, changed as [`super::schedule`] says.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

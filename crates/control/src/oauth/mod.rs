@@ -1,9 +1,9 @@
 //! The authorisation server (OAuth 2.0), mounted on the data plane under its issuer's host and path.
 //!
 //! Rules of this room:
-//! - What is decided is decided by pure functions in files of their own: [`form`] reads, [`client`] says who asks,
-//!   [`scope`], [`redirect`], [`pkce`] and [`authorize`] say whether they may, [`schedule`] when keys change. The rest
-//!   ([`token`], [`pages`], [`revoke`], [`introspect`]) asks the store and answers.
+//! - What is decided is decided by pure functions in files of their own: `form` reads, `client` says who asks,
+//!   `scope`, `redirect`, `pkce` and `authorize` say whether they may, `schedule` when keys change. The rest
+//!   (`token`, `pages`, `revoke`, `introspect`) asks the store and answers.
 //! - RFC 9700 is the checklist; docs/adr/0012 goes through it. No implicit grant, no password grant, PKCE with S256 for
 //!   everyone, redirect URIs compared exactly, every refresh token good for one use.
 //! - An error has the form of RFC 6749, section 5.2. A store that cannot be asked is 503 `temporarily_unavailable`, never

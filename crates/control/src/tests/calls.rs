@@ -24,7 +24,9 @@ fn results(server: &Server) -> Vec<String> {
 
 #[test]
 fn every_route_that_changes_something_is_listed() {
-    let changing = table().into_iter().filter(|route| route.method != "get");
+    // A question that needs a body, and changes nothing.
+    let asks = |path: &str| path == "/admin/v1/authorize";
+    let changing = table().into_iter().filter(|route| route.method != "get" && !asks(route.path));
     let changing: BTreeSet<_> =
         changing.map(|route| format!("{} {}", route.method.to_uppercase(), route.path)).collect();
     assert_eq!(changing, CHANGING.into_iter().map(str::to_owned).collect());

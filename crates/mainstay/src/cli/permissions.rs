@@ -1,4 +1,6 @@
-//! `mainstay permissions`: policies, tried without an engine.
+//! `mainstay permissions`: policies, tried without an engine, and asked of a running one.
+
+mod explain;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,6 +21,8 @@ use crate::reload::Loader;
 pub(super) enum Command {
     /// Decide every case of the tables beside the policies (`*/*.cases.yaml`); exit code 1 if one comes out otherwise.
     Test,
+    /// Ask the running engine what its policies say about somebody, and which of them decided; exit code 1 if it is no.
+    Explain(Box<explain::Question>),
 }
 
 /// Tables that cannot be read are no tables.
@@ -28,7 +32,9 @@ const TABLE_BYTES_MAX: u64 = 1 << 20;
 
 /// Runs it.
 pub(super) fn run(common: &Common, command: &Command) -> u8 {
-    let Command::Test = command;
+    if let Command::Explain(question) = command {
+        return explain::run(common, question);
+    }
     let outcome = Loader::new(common.config.clone()).load(&Default::default(), Clock::System.now());
     let Some(checked) = outcome.checked else {
         report(common, &outcome.problems, false);

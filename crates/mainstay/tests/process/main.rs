@@ -17,6 +17,7 @@ mod handover;
 mod lifecycle;
 mod lists;
 mod nodes;
+mod permissions;
 mod promtool;
 mod reload;
 mod run;

@@ -153,3 +153,28 @@ async fn what_cannot_be_a_token_is_refused() {
     assert_eq!((unknown.status, unknown.problem().as_str()), (401, "unauthenticated"), "{unknown:?}");
     assert_eq!(desk.call(SECRET, "GET /admin/v1/plans", "", "").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_question_about_what_somebody_may_do_is_passed_on_and_kept_within_the_tokens_apis() {
+    let desk = Desk::open().await;
+    let (_, viewer) = desk.token("viewer", &[]).await;
+    let (_, limited) = desk.token("viewer", &["payments"]).await;
+    let call = "POST /admin/v1/authorize";
+    let about =
+        |api: &str, more: &str| format!(r#"{{"api":"{api}","version":"v1","operation":"pay"{more}}}"#);
+    for (token, api, more, status) in [
+        (&limited, "accounts", "", 403),
+        (&limited, "payments", r#","user":"alice""#, 403),
+        (&viewer, "payments", r#","mode":"loud""#, 422),
+        (&viewer, "payments", r#","path":{"id":7}"#, 422),
+        (&viewer, "payments", r#","version":"v1""#, 400),
+        (&limited, "payments", "", 200),
+        (&viewer, "accounts", r#","user":"alice""#, 200),
+    ] {
+        let answer = desk.call(token, call, "", &about(api, more)).await;
+        assert_eq!(answer.status, status, "{api} {more} {answer:?}");
+    }
+    let answer = desk.call(&viewer, call, "", r#"{"api":"a","version":"v1","operation":"other"}"#).await;
+    assert_eq!(answer.status, 422, "{answer:?}");
+    assert_eq!(answer.json()["errors"][0]["pointer"], "/operation");
+}

@@ -127,7 +127,7 @@ impl Session {
             ["curl" | "kill", _] => self.engine_runs()?,
             ["mainstay", "reload" | "versions" | "upstreams" | "plan"] => self.engine_runs()?,
             ["mainstay", "consumer" | "key" | "token" | "client" | "user" | "audit" | "backup"] => {
-                self.engine_runs()?
+                self.engine_runs()?;
             }
             ["mainstay", "restore" | "migrate" | "secret-key"] => self.stop_engine()?,
             _ if line.contains("--request-id") => self.engine_runs()?,
