@@ -2,7 +2,7 @@
 //!
 //! Policies are text files in a folder for each api. [`Policies::build`] reads them together with what is known of the
 //! operations, validates them strictly against a schema made from that, and keeps for each operation the few that can apply
-//! to it ([`Plan`]). [`decide`] then answers for a principal, the path, fields of the body and the time. Nothing here does
+//! to it ([`Plan`]). [`decide()`] then answers for a principal, the path, fields of the body and the time. Nothing here does
 //! I/O, reads a clock or waits; `now` is an input.
 //!
 //! # What policies see

@@ -14,7 +14,7 @@
 //! - more nesting, more values or longer numbers than [`Limits`] say.
 //!
 //! What a *number* or a *key* may look like where a policy depends on it is stricter still: [`Number::long`],
-//! [`Number::decimal`], [`crate::body`].
+//! [`Number::decimal`], the body's fields.
 //!
 //! Time is linear in the bytes but for the sorting of large objects' keys; memory is bounded by [`Limits::values_max`].
 //!
