@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mainstay_testkit::fault::{Arrival, Cut, Faults, Way};
+use mainstay_testkit::fault::{Arrival, Cut, FaultProxy, Faults, Way};
 use mainstay_testkit::upstream::{Gate, Reply, Upstream};
 
 use super::causes::{Owed, is_owed};
@@ -45,6 +45,34 @@ async fn each_is_owed(path: &str, rows: &[(&str, Breaks, Owed)]) {
         faulty.recovers().await;
     });
     join_all(each).await;
+}
+
+/// TLS that fails, or never comes about, is told as such, and leaves as little behind as any other connection.
+#[tokio::test]
+async fn tls_that_fails_or_never_comes_about() {
+    let tls: Owed = (502, "upstream_tls", "tls_protocol_error", false);
+    let rows: [(&str, Faults, Owed); 4] = [
+        ("nothing but silence from what speaks no TLS", Faults::default(), NO_CONNECTION),
+        ("reset in the handshake", Faults::cut_request(40, Cut::Reset), tls),
+        ("closed in the handshake", Faults::cut_request(40, Cut::Close), tls),
+        ("silence", Faults::blackhole(), NO_CONNECTION),
+    ];
+    for (name, faults, owed) in rows {
+        let upstream = Upstream::http1(|_| Reply::ok("ok"));
+        let network = FaultProxy::start(upstream.address);
+        network.set(faults);
+        let over_tls = text(&[network.address], ONCE).replace("\"http://", "\"https://");
+        let world = World::start(&over_tls).await;
+        for request in [get("/v1/quick/x"), post("/v1/quick/x")] {
+            let answer = world.ask(&request).await;
+            assert!(answer.contains(owed.1), "{name}: {answer}");
+            is_owed(&answer, owed);
+        }
+        assert_eq!(upstream.log().requests.len(), 0, "{name}");
+        network.clear();
+        world.nothing_left(&[&network]).await;
+        world.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@
 //! | reset, end or silence in the body; chunks that break | [`faults`] | [`exact`], [`retry`] |
 //! | slow close | [`faults`] | [`exact`] |
 //! | garbage, wrong lengths, heads, trailers and interim answers without end | [`faults`], `pool`, `answers` | [`causes`] |
-//! | TLS fails, or never comes about | `transport`, [`breaker`] | |
+//! | TLS fails, or never comes about | [`faults`], `transport` | [`breaker`] |
 //! | a name does not resolve, or changes | [`dns`], `pool` | |
 //! | flapping; one of three replicas is bad | [`one_of_three`] | [`endpoints`] |
 //! | breaker: threshold, probes among a thousand, operations apart, clients' mistakes, closing again | [`half_open`] | [`breaker`] |
