@@ -214,6 +214,9 @@ async fn guessing_a_secret_ends_after_ten_and_keeps_nobody_else_out() {
     assert!(looked_at >= 10, "{looked_at}");
     assert_eq!(refused.error(), "temporarily_unavailable");
     assert!(refused.header("retry-after").is_some());
+    let hidden = format!("{}Connection: x-mainstay-client\r\n", from("203.0.113.9"));
+    let again = desk.post("/oauth/token", &hidden, &guess).await;
+    assert_eq!(again.status, 429, "nobody hides who asks: {again:?}");
     let right = [guess[0], guess[1], ("client_secret", machine.secret.as_str())];
     let elsewhere = desk.post("/oauth/token", &from("203.0.113.10"), &right).await;
     assert_eq!(elsewhere.status, 200, "nobody locks a client out: {elsewhere:?}");
