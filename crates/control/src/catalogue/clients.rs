@@ -10,7 +10,7 @@ use mainstay_core::catalogue::{Change, ClientKind, Kind, OauthClient, Record, St
 use mainstay_identity::key;
 use serde::Serialize;
 
-use super::{Listed, Versioned, at, consumers, created, edit, keys, other_kind, random, refused};
+use super::{Listed, Versioned, at, consumers, created, edit, keys, other_kind, random, refused, remove};
 use crate::caller::{Basis, Caller, Id};
 use crate::calls::Call;
 use crate::fields::{Fields, Patch};
@@ -274,13 +274,7 @@ pub(crate) async fn delete(
     basis: Basis,
     Id(id): Id,
 ) -> Result<StatusCode, Refusal> {
-    let catalogue = app.catalogue()?;
-    let work = async move {
-        let delete = |_| Ok(Change::DeleteClient { id: id.clone() });
-        edit(catalogue.as_ref(), (Kind::Client, &id), &basis, &caller.actor(), delete).await?;
-        Ok(StatusCode::NO_CONTENT)
-    };
-    app.change(call, work).await
+    remove(&app, (call, caller, basis), (Kind::Client, id), |id| Change::DeleteClient { id }).await
 }
 
 /// Another secret in the place of the old one, which is accepted no more.

@@ -12,7 +12,7 @@ use mainstay_core::catalogue::{Catalogue, Change, Consumer, Kind, Record, Stored
 use mainstay_core::principal::{Attribute, Attributes};
 use serde::Serialize;
 
-use super::{Listed, Versioned, at, created, edit, other_kind, refused};
+use super::{Listed, Versioned, at, created, edit, other_kind, refused, remove};
 use crate::caller::{Basis, Caller, Id};
 use crate::calls::Call;
 use crate::fields::{Fields, Patch, merge_attributes, new_attributes};
@@ -229,14 +229,8 @@ pub(crate) async fn delete(
     basis: Basis,
     Id(id): Id,
 ) -> Result<StatusCode, Refusal> {
-    let catalogue = app.catalogue()?;
     refuse_file(&app, &id)?;
-    let work = async move {
-        let delete = |_| Ok(Change::DeleteConsumer { id: id.clone() });
-        edit(catalogue.as_ref(), (Kind::Consumer, &id), &basis, &caller.actor(), delete).await?;
-        Ok(StatusCode::NO_CONTENT)
-    };
-    app.change(call, work).await
+    remove(&app, (call, caller, basis), (Kind::Consumer, id), |id| Change::DeleteConsumer { id }).await
 }
 
 fn refuse_file(app: &App, id: &str) -> Result<(), Refusal> {

@@ -24,7 +24,7 @@ use mainstay_core::catalogue::{Actor, Applied, Catalogue, Change, Etag, Kind, Re
 use mainstay_core::units::show_date;
 use serde::Serialize;
 
-use crate::caller::Basis;
+use crate::caller::{Basis, Caller};
 use crate::calls::Call;
 use crate::client::path_segment;
 use crate::problem::{FieldError, Refusal};
@@ -122,6 +122,22 @@ async fn edit(
         }
     }
     Err(Refusal::conflict("Others change this record at the same time; read it and try again."))
+}
+
+/// Takes a record away, if it is what the caller knows.
+async fn remove(
+    app: &App,
+    (call, caller, basis): (Call, Caller, Basis),
+    (kind, id): (Kind, String),
+    change: fn(String) -> Change,
+) -> Result<StatusCode, Refusal> {
+    let catalogue = app.catalogue()?;
+    let work = async move {
+        let delete = |_| Ok(change(id.clone()));
+        edit(catalogue.as_ref(), (kind, &id), &basis, &caller.actor(), delete).await?;
+        Ok(StatusCode::NO_CONTENT)
+    };
+    app.change(call, work).await
 }
 
 /// Milliseconds since 1970 as they are shown.

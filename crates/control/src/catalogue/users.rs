@@ -10,7 +10,7 @@ use mainstay_core::catalogue::{Change, Kind, Record, Stored, User};
 use mainstay_core::principal::{Attribute, Attributes};
 use serde::Serialize;
 
-use super::{Listed, Versioned, at, created, edit, other_kind, refused};
+use super::{Listed, Versioned, at, created, edit, other_kind, refused, remove};
 use crate::caller::{Basis, Caller, Id};
 use crate::calls::Call;
 use crate::fields::{Fields, Patch, merge_attributes, new_attributes};
@@ -195,11 +195,5 @@ pub(crate) async fn delete(
     basis: Basis,
     Id(name): Id,
 ) -> Result<StatusCode, Refusal> {
-    let catalogue = app.catalogue()?;
-    let work = async move {
-        let delete = |_| Ok(Change::DeleteUser { name: name.clone() });
-        edit(catalogue.as_ref(), (Kind::User, &name), &basis, &caller.actor(), delete).await?;
-        Ok(StatusCode::NO_CONTENT)
-    };
-    app.change(call, work).await
+    remove(&app, (call, caller, basis), (Kind::User, name), |name| Change::DeleteUser { name }).await
 }
