@@ -125,7 +125,7 @@ impl Keeper {
     }
 
     async fn read(mut self, path: PathBuf) {
-        // What was read while the configuration was lowered may be out of date already; reading it again does no harm.
+        // What was read while the configuration was lowered may be out of date already.
         let mut seen = Vec::new();
         loop {
             let Some(keys) = self.keys.upgrade() else { return };
@@ -133,14 +133,13 @@ impl Keeper {
             let looked = tokio::task::spawn_blocking(move || read(&file)).await;
             let looked = looked.unwrap_or_else(|error| Err(error.to_string()));
             if looked.as_ref().map_or(!self.is_failing, |text| *text != seen) {
-                let is_first = seen.is_empty();
                 if looked.is_err() {
                     // The same text is news again once the file can be read.
                     seen.clear();
                 }
                 let result = looked.and_then(|text| replace(&keys, &path, &mut seen, text));
-                let is_other = result.is_ok() && !is_first;
-                self.tell(&keys, result, is_other);
+                let is_other = result.as_ref().is_ok_and(|is_other| *is_other);
+                self.tell(&keys, result.map(drop), is_other);
             }
             drop(keys);
             tokio::time::sleep(LOOK_EVERY).await;
@@ -171,12 +170,12 @@ impl Keeper {
     }
 }
 
-/// Takes another text over, if it is a key set; remembers it in any case, so that it is not tried again and again.
-fn replace(keys: &IssuerKeys, path: &Path, seen: &mut Vec<u8>, text: Vec<u8>) -> Result<(), String> {
+/// Takes a text over, if it is a key set: whether it is another one. Remembers it in any case, so that it is not tried again
+/// and again.
+fn replace(keys: &IssuerKeys, path: &Path, seen: &mut Vec<u8>, text: Vec<u8>) -> Result<bool, String> {
     let set = parse(path, &text);
     *seen = text;
-    keys.keys.replace(set?);
-    Ok(())
+    Ok(keys.keys.replace(set?, seen))
 }
 
 /// The text of a set, and for how long it says that it is good.

@@ -119,18 +119,22 @@ impl Keys {
     }
 
     /// Of an issuer whose set is a file, or is ours: never fetched, exchanged with [`Keys::replace`].
-    pub fn fixed(set: KeySet) -> Self {
+    pub fn fixed(set: KeySet, text: &[u8]) -> Self {
         let keys = Self::new(SourcePlan::default());
-        keys.replace(set);
+        keys.replace(set, text);
         keys
     }
 
-    /// Takes another set that was not fetched.
-    pub fn replace(&self, set: KeySet) {
+    /// Takes a set that was not fetched, with its text. True: it is another one than before.
+    pub fn replace(&self, set: KeySet, text: &[u8]) -> bool {
+        if self.held.load().as_ref().is_some_and(|held| *held.text == *text) {
+            return false;
+        }
         let far = MonoMs(u64::MAX);
-        let text = Box::default();
-        self.hold(Held { set: Arc::new(set), text, refresh_at: far, fresh_until: far, usable_until: None });
+        let (set, text) = (Arc::new(set), text.into());
+        self.hold(Held { set, text, refresh_at: far, fresh_until: far, usable_until: None });
         self.generation.fetch_add(1, Ordering::Release);
+        true
     }
 
     /// What to do with a token that says this.

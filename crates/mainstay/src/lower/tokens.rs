@@ -86,9 +86,10 @@ fn keys(
             Keys::new(SourcePlan { wait_ms, ..SourcePlan::default() })
         }
         KeyPlace::File(path) => {
-            let read = read(path).and_then(|text| parse(path, &text));
+            let read = read(path).and_then(|text| Ok((parse(path, &text)?, text)));
             let refused = |error| LowerError::Keys { key: format!("auth.jwt.issuers.{at}.jwks"), error };
-            Keys::fixed(read.map_err(refused)?)
+            let (set, text) = read.map_err(refused)?;
+            Keys::fixed(set, &text)
         }
     };
     Ok(Arc::new(IssuerKeys::new(&issuer.issuer, &source, keys)))

@@ -213,13 +213,16 @@ fn what_the_issuer_says_of_its_age_is_bounded() {
 #[test]
 fn a_set_that_is_not_fetched() {
     let of = |id: &str| KeySet::parse(set(&[P256.jwk(id)]).as_bytes()).unwrap().0;
-    let keys = Keys::fixed(of("a"));
+    let keys = Keys::fixed(of("a"), b"a");
     let far = MonoMs(u64::MAX / 2);
     assert_eq!(decide(&keys, "a", far), "verify");
     assert_eq!(decide(&keys, "b", far), "401", "nothing to wait for");
     assert_eq!((keys.next_due(far), keys.begin(far)), (None, false));
     let before = keys.generation(far);
-    keys.replace(of("b"));
+    // Read again, it is the same, and voids nothing.
+    assert!(!keys.replace(of("a"), b"a"));
+    assert_eq!(keys.generation(far), before);
+    assert!(keys.replace(of("b"), b"b"));
     assert_ne!(keys.generation(far), before);
     assert_eq!(decide(&keys, "b", far), "verify");
 }
