@@ -15,6 +15,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT}
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use mainstay_config::checked::{Checked, IntrospectionServer};
+use mainstay_core::catalogue::Sha256;
 use mainstay_identity::introspection::{self, ANSWER_BYTES_MAX, Active, ServerPlan};
 use mainstay_identity::jwt::TokenRefusal;
 use mainstay_proxy::forward::resolve::Resolver;
@@ -83,11 +84,27 @@ pub(crate) fn start(
             let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
             let asker = Arc::clone(&asker);
             tokio::spawn(async move {
+                // Whatever becomes of this task: a token whose question never ended would be 503 for ever.
+                let ends = Ends { asker: &asker, hash: question.hash };
                 asker.answer(question).await;
-                drop(turn);
+                drop((ends, turn));
             });
         }
     });
+}
+
+/// Ends a question with the task that asks.
+struct Ends<'a> {
+    asker: &'a Asker,
+    hash: Sha256,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if let Some((introspection, shared)) = self.asker.known() {
+            introspection.give_up(&self.hash, shared.clock.now());
+        }
+    }
 }
 
 impl Server {
@@ -118,13 +135,15 @@ impl Server {
 }
 
 impl Asker {
+    /// What is asked for, while it is still wanted.
+    fn known(&self) -> Option<(Arc<Introspection>, Arc<EngineShared>)> {
+        self.introspection.upgrade().zip(self.shared.upgrade())
+    }
+
     async fn answer(&self, Question { hash, token }: Question) {
         let mut answer = None;
         for (number, server) in self.servers.iter().enumerate() {
-            let Some((introspection, shared)) = self.introspection.upgrade().zip(self.shared.upgrade())
-            else {
-                return;
-            };
+            let Some((introspection, shared)) = self.known() else { return };
             let Some(plan) = introspection.servers().get(number) else { continue };
             match self.ask(server, plan, &token, &shared).await {
                 Ok(Ok(active)) => {
@@ -135,7 +154,7 @@ impl Asker {
                 Err(()) => answer = Some(Answer::Failed),
             }
         }
-        if let Some((introspection, shared)) = self.introspection.upgrade().zip(self.shared.upgrade()) {
+        if let Some((introspection, shared)) = self.known() {
             introspection.answered(&hash, answer.unwrap_or(Answer::Failed), shared.clock.now());
         }
     }

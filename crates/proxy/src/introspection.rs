@@ -156,6 +156,13 @@ impl Introspection {
         }
     }
 
+    /// Ends a question that nobody answers any more. One that was answered is left as it is.
+    pub fn give_up(&self, hash: &Sha256, now: UnixMs) {
+        if self.state().under_way.contains_key(&hash.0) {
+            self.answered(hash, Answer::Failed, now);
+        }
+    }
+
     /// Whose a token is, by an answer.
     ///
     /// # Errors

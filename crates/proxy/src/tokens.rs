@@ -138,9 +138,17 @@ pub enum Looked {
 /// In the place of an issuer's number: the token was introspected, and no key has to do with it.
 const INTROSPECTED: usize = usize::MAX;
 
-/// Tokens that a worker knows. Made when the first one comes.
+/// Tokens that a worker knows. Those that it has verified and those that a server has vouched for are kept apart: one text
+/// may be both, and each operation asks for one of the two. Made when the first one comes.
 #[derive(Default)]
-pub struct KnownTokens(Option<TokenCache>);
+pub struct KnownTokens {
+    verified: Option<TokenCache>,
+    introspected: Option<TokenCache>,
+}
+
+fn made<'a>(place: &'a mut Option<TokenCache>, random: &Random) -> &'a mut TokenCache {
+    place.get_or_insert_with(|| TokenCache::new(CachePlan::default(), [random.bits(), random.bits()]))
+}
 
 /// What a token is looked at with.
 pub struct With<'a> {
@@ -172,8 +180,7 @@ impl KnownTokens {
     /// # Errors
     /// It is not accepted, or its issuer's keys cannot be had.
     pub fn look(&mut self, token: &[u8], with: &With<'_>, random: &Random) -> Result<Looked, Refusal> {
-        let plan = CachePlan::default();
-        let cache = self.0.get_or_insert_with(|| TokenCache::new(plan, [random.bits(), random.bits()]));
+        let cache = made(&mut self.verified, random);
         let hash = sha256(token);
         // Read before anything is asked: what changes meanwhile makes the answer out of date.
         let epoch = with.epoch();
@@ -198,9 +205,7 @@ impl KnownTokens {
         cache.put(&hash, epoch, Some(issuer_keys), &outcome, with.now);
         outcome.map(|verified| Looked::Known(verified.caller, false)).map_err(Refusal::Token)
     }
-}
 
-impl KnownTokens {
     /// Whose an opaque token is. `waited`: it has been asked, and the wait is over.
     ///
     /// # Errors
@@ -211,8 +216,7 @@ impl KnownTokens {
         (with, servers, waited): (&With<'_>, &Introspection, bool),
         random: &Random,
     ) -> Result<Looked, Refusal> {
-        let plan = CachePlan::default();
-        let cache = self.0.get_or_insert_with(|| TokenCache::new(plan, [random.bits(), random.bits()]));
+        let cache = made(&mut self.introspected, random);
         let hash = sha256(token);
         let epoch = with.epoch();
         if let Some(Ok(caller)) = cache.get(&hash, &epoch, |_| 0, with.now) {

@@ -9,7 +9,7 @@ use mainstay_core::clock::Clock;
 use mainstay_proxy::forward::resolve::Resolver;
 use serde_json::{Value, json};
 
-use super::{Service, good, now_s, refused};
+use super::{ISSUER, Key, Service, good, now_s, refused, set};
 use crate::setup::{Setup, read_head, serving, until};
 
 const SECRET: &str = "s3cret/of:the+engine";
@@ -90,6 +90,8 @@ fn of_acme() -> Value {
 struct Desk {
     setup: Setup,
     live: Service,
+    /// Of an issuer of JSON Web Tokens beside the servers.
+    key: Key,
 }
 
 impl Desk {
@@ -108,6 +110,7 @@ control: {{ listen: 127.0.0.1:0 }}
 stores: {{ state: sqlite:mainstay.db }}
 consumers: [{{ id: acme }}]
 auth:
+  jwt: {{ issuers: [{{ issuer: \"{ISSUER}\", jwks: jwks.json, audiences: [payments] }}] }}
   outbound: {{ allow: [127.0.0.0/8] }}
   introspection:{servers}
 upstreams: {{ up: {{ endpoints: [\"http://{}\"] }} }}
@@ -121,6 +124,8 @@ apis:
           \"GET /payments/{{id}}\": {{ scopes: payments:read }}
           \"POST /payments\": {{ scopes: payments:write }}
           \"GET /key\": {{ auth: api_key }}
+          \"GET /signed\": {{ auth: jwt }}
+          \"GET /asked\": {{ auth: introspection }}
 telemetry: {{ log: {{ output: access.log }} }}
 ",
             live.addr
@@ -128,8 +133,10 @@ telemetry: {{ log: {{ output: access.log }} }}
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mainstay.yaml");
         std::fs::write(&path, config).unwrap();
+        let key = Key::new("k");
+        std::fs::write(folder.path().join("jwks.json"), set(&[&key])).unwrap();
         let engine = crate::setup::start_from_with(path, Clock::System, Resolver::default()).await;
-        Self { setup: Setup { engine, folder }, live }
+        Self { setup: Setup { engine, folder }, live, key }
     }
 
     async fn ask(&self, line: &str, token: &str) -> String {
@@ -283,5 +290,25 @@ async fn an_answer_is_kept_no_longer_than_it_is_good() {
     }
     refused(&answer, 401, "invalid_credentials");
     assert_eq!(server.asked().len(), 2);
+    desk.setup.engine.stop().await;
+}
+
+/// One text may be a JSON Web Token to one operation and a token of a server to another: what is known of it as the one says
+/// nothing about it as the other.
+#[tokio::test]
+async fn a_token_that_is_signed_and_vouched_for_is_each_where_it_is_asked_for() {
+    let server = Server::start();
+    let desk = Desk::open(&[&server], "").await;
+    let token = desk.key.token(&json!({}));
+    server.say(&token, &of_acme());
+    for _ in 0..2 {
+        for path in ["/v1/asked", "/v1/signed"] {
+            let answer = desk.ask(&format!("GET {path}"), &token).await;
+            assert!(good(&answer), "{path}: {answer}");
+        }
+    }
+    let methods = desk.live.heads().join("");
+    let seen = |method: &str| methods.matches(&format!("x-auth-method: {method}\r\n")).count();
+    assert_eq!((seen("introspection"), seen("jwt")), (2, 2), "{methods}");
     desk.setup.engine.stop().await;
 }
