@@ -26,7 +26,7 @@ pub use resilience::{
     Balance, Breaker, BreakerScope, Concurrency, ConcurrencyLimit, Eject, Fallback, Health, HealthProbe,
     Hedge, HedgeAfter, MemoryLimit, Priority, Respond, Retries, RetryOn,
 };
-pub use token::{FetchUrl, Forward, JwtIssuer, KeyPlace, Outbound, TokenAlgorithm};
+pub use token::{FetchUrl, Forward, JwtIssuer, KeyPlace, Outbound};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! dependency on any other crate of the workspace. A type belongs here when two crates that must not
 //! know each other have to talk about it.
 
+pub mod algorithm;
 pub mod catalogue;
 pub mod clock;
 pub mod port;

@@ -38,7 +38,7 @@ pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
 
 /// The key for an algorithm.
 pub(crate) fn key_of(algorithm: Algorithm) -> &'static TestKey {
-    match algorithm.kind() {
+    match KeyKind::of(algorithm) {
         KeyKind::Rsa => &RSA,
         KeyKind::P256 => &P256,
         KeyKind::P384 => &P384,

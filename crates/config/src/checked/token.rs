@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_core::algorithm::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use super::Network;
@@ -18,7 +19,7 @@ pub struct JwtIssuer {
     /// At least one.
     pub audiences: Vec<String>,
     /// At least one.
-    pub algorithms: Vec<TokenAlgorithm>,
+    pub algorithms: Vec<Algorithm>,
     /// How far its clock and ours may be apart.
     pub clock_skew: Duration,
     /// Names the consumer.
@@ -67,59 +68,6 @@ impl FetchUrl {
 impl fmt::Display for FetchUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http{}://{}{}", if self.tls { "s" } else { "" }, self.authority(), self.target)
-    }
-}
-
-/// An algorithm of signatures (RFC 7518, RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TokenAlgorithm {
-    /// RSA, PKCS 1, SHA-256.
-    Rs256,
-    /// RSA, PKCS 1, SHA-384.
-    Rs384,
-    /// RSA, PKCS 1, SHA-512.
-    Rs512,
-    /// RSA, PSS, SHA-256.
-    Ps256,
-    /// RSA, PSS, SHA-384.
-    Ps384,
-    /// RSA, PSS, SHA-512.
-    Ps512,
-    /// ECDSA, P-256.
-    Es256,
-    /// ECDSA, P-384.
-    Es384,
-    /// Ed25519.
-    EdDsa,
-}
-
-impl TokenAlgorithm {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-        Self::Es256,
-        Self::Es384,
-        Self::EdDsa,
-    ];
-
-    /// As `alg` has it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::EdDsa => "EdDSA",
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Tokens of other issuers: who issues them, where their keys are, and what is fetched for it.
 
+use mainstay_core::algorithm::Algorithm;
 use serde_json::Value;
 
 use super::NetworkSpec;
 use super::network::{host_and_port, host_problem};
-use crate::checked::{FetchUrl, TokenAlgorithm};
+use crate::checked::FetchUrl;
 use crate::decode::scalar::{Flag, Lasting, Text, pattern, substitutable, unknown_word, words};
 use crate::decode::{List, Refusal, Scalar, keys};
 
@@ -65,23 +66,22 @@ words! {
 
 /// An algorithm of signatures.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AlgorithmName(pub(crate) TokenAlgorithm);
+pub(crate) struct AlgorithmName(pub(crate) Algorithm);
 
 impl Scalar for AlgorithmName {
     const WHAT: &'static str = "an algorithm of signatures";
 
     fn read(text: &str, _plain: bool) -> Result<AlgorithmName, Refusal> {
-        let names = TokenAlgorithm::ALL.map(TokenAlgorithm::name);
+        let names = Algorithm::ALL.map(Algorithm::name);
         if text.eq_ignore_ascii_case("none") || text.starts_with("HS") {
             let why = "anyone could make such tokens, or whoever checks them";
             return Err(Refusal::new("weak_algorithm", why).help(format!("one of {}", names.join(", "))));
         }
-        let found = TokenAlgorithm::ALL.into_iter().find(|algorithm| algorithm.name() == text);
-        found.map(AlgorithmName).ok_or_else(|| unknown_word(text, &names))
+        Algorithm::from_name(text).map(AlgorithmName).ok_or_else(|| unknown_word(text, &names))
     }
 
     fn schema() -> Value {
-        substitutable(&serde_json::json!({ "enum": TokenAlgorithm::ALL.map(TokenAlgorithm::name) }))
+        substitutable(&serde_json::json!({ "enum": Algorithm::ALL.map(Algorithm::name) }))
     }
 }
 

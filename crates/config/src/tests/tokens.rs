@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use mainstay_core::algorithm::Algorithm;
 use mainstay_core::principal::AuthMethod;
 
 use super::{check, good};
-use crate::checked::{Auth, AuthRule, Forward, KeyPlace, TokenAlgorithm};
+use crate::checked::{Auth, AuthRule, Forward, KeyPlace};
 
 const URL: &str = "issuer: https://id.example.com, jwks: https://id.example.com/jwks.json";
 
@@ -40,7 +41,7 @@ fn an_issuer_has_a_name_keys_and_audiences() {
     assert_eq!((found.issuer.as_str(), &*found.audiences), ("https://id.example.com", &["a".to_owned()][..]));
     let KeyPlace::Url(url) = &found.keys else { panic!("{found:?}") };
     assert_eq!(url.to_string(), "https://id.example.com/jwks.json?a=1");
-    use TokenAlgorithm::{EdDsa, Es256, Rs256};
+    use Algorithm::{EdDsa, Es256, Rs256};
     assert_eq!(found.algorithms, [Rs256, Es256, EdDsa]);
     assert_eq!(found.consumer_claim, "client_id");
     assert!(found.known_consumers, "nobody is let in whom nobody could suspend, unless that is said");

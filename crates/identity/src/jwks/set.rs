@@ -6,7 +6,7 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use crate::jwt::json::object;
-use crate::jwt::{Algorithm, KeyKind, TokenRefusal};
+use crate::jwt::{Algorithm, KeyKind, TokenRefusal, of_library};
 
 /// Larger sets are not read.
 pub const SET_BYTES_MAX: usize = 256 * 1024;
@@ -104,8 +104,9 @@ impl KeySet {
     /// # Errors
     /// `UnknownKey`: there is none, and there may be in a newer set. Else nothing newer helps.
     pub fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&PublicKey, TokenRefusal> {
-        let fits =
-            |key: &&PublicKey| key.kind == algorithm.kind() && key.algorithm.is_none_or(|it| it == algorithm);
+        let fits = |key: &&PublicKey| {
+            key.kind == KeyKind::of(algorithm) && key.algorithm.is_none_or(|it| it == algorithm)
+        };
         if let Some(id) = id {
             let mut named = self.keys.iter().filter(|key| key.id.as_deref() == Some(id)).peekable();
             if named.peek().is_none() {
@@ -125,8 +126,8 @@ impl KeySet {
 impl PublicKey {
     /// Whether it made this signature, a text of base64url, with this algorithm.
     pub(crate) fn verify(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
-        algorithm.kind() == self.kind
-            && jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm.of_library())
+        KeyKind::of(algorithm) == self.kind
+            && jsonwebtoken::crypto::verify(signature, signed, &self.key, of_library(algorithm))
                 .unwrap_or(false)
     }
 
@@ -146,7 +147,7 @@ impl PublicKey {
             None => None,
             Some(alg) => {
                 let known = alg.as_str().and_then(Algorithm::from_name);
-                Some(known.filter(|it| it.kind() == kind).ok_or(KeyNote::Unsupported)?)
+                Some(known.filter(|it| KeyKind::of(*it) == kind).ok_or(KeyNote::Unsupported)?)
             }
         };
         let id = match jwk.get("kid") {

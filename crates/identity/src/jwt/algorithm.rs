@@ -1,28 +1,6 @@
-//! Signature algorithms (RFC 7518, RFC 8037) and the keys they go with.
+//! The keys that signature algorithms go with, and what the library calls them.
 
-/// A signature algorithm of public keys. There is none with shared secrets on purpose: an issuer that is asked for keys
-/// publishes them, and a public key must never be taken for a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    Rs384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    Rs512,
-    /// RSASSA-PSS with SHA-256.
-    Ps256,
-    /// RSASSA-PSS with SHA-384.
-    Ps384,
-    /// RSASSA-PSS with SHA-512.
-    Ps512,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// ECDSA on P-384 with SHA-384.
-    Es384,
-    /// Ed25519.
-    EdDsa,
-}
+pub use mainstay_core::algorithm::Algorithm;
 
 /// What a key is, which decides what it may be used with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,61 +15,34 @@ pub enum KeyKind {
     Ed25519,
 }
 
-impl Algorithm {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-        Self::Es256,
-        Self::Es384,
-        Self::EdDsa,
-    ];
-
-    /// The name in `alg` and in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::EdDsa => "EdDSA",
+impl KeyKind {
+    /// The one kind of key that an algorithm goes with.
+    pub const fn of(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Rs256
+            | Algorithm::Rs384
+            | Algorithm::Rs512
+            | Algorithm::Ps256
+            | Algorithm::Ps384
+            | Algorithm::Ps512 => Self::Rsa,
+            Algorithm::Es256 => Self::P256,
+            Algorithm::Es384 => Self::P384,
+            Algorithm::EdDsa => Self::Ed25519,
         }
     }
+}
 
-    /// The algorithm with this name, in exactly this case.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-
-    /// The one kind of key it goes with.
-    pub const fn kind(self) -> KeyKind {
-        match self {
-            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => KeyKind::Rsa,
-            Self::Es256 => KeyKind::P256,
-            Self::Es384 => KeyKind::P384,
-            Self::EdDsa => KeyKind::Ed25519,
-        }
-    }
-
-    pub(crate) const fn of_library(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
-            Self::Rs384 => jsonwebtoken::Algorithm::RS384,
-            Self::Rs512 => jsonwebtoken::Algorithm::RS512,
-            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
-            Self::Ps384 => jsonwebtoken::Algorithm::PS384,
-            Self::Ps512 => jsonwebtoken::Algorithm::PS512,
-            Self::Es256 => jsonwebtoken::Algorithm::ES256,
-            Self::Es384 => jsonwebtoken::Algorithm::ES384,
-            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
-        }
+/// What the library calls it.
+pub(crate) const fn of_library(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::Rs512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::Ps384 => jsonwebtoken::Algorithm::PS384,
+        Algorithm::Ps512 => jsonwebtoken::Algorithm::PS512,
+        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
     }
 }

@@ -33,6 +33,7 @@ use mainstay_core::clock::UnixMs;
 use mainstay_core::principal::{AuthMethod, Caller};
 use serde_json::Value;
 
+pub(crate) use algorithm::of_library;
 pub use algorithm::{Algorithm, KeyKind};
 pub use plan::{IssuerPlan, Issuers, Subject, TypeRule};
 pub use refusal::TokenRefusal;

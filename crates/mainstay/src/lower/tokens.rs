@@ -7,9 +7,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use mainstay_config::checked::{self, Checked, JwtIssuer, KeyPlace, TokenAlgorithm};
+use mainstay_config::checked::{self, Checked, JwtIssuer, KeyPlace};
 use mainstay_identity::jwks::{KeySet, Keys, SET_BYTES_MAX, SetError, SourcePlan};
-use mainstay_identity::jwt::{Algorithm, IssuerPlan, Subject, TypeRule};
+use mainstay_identity::jwt::{IssuerPlan, Subject, TypeRule};
 use mainstay_proxy::plan::Snapshot;
 use mainstay_proxy::tls::pem;
 use mainstay_proxy::tokens::{IssuerKeys, TokensPlan};
@@ -38,7 +38,7 @@ fn issuer_plan(issuer: &JwtIssuer) -> IssuerPlan {
     IssuerPlan {
         issuer: issuer.issuer.as_str().into(),
         audiences: issuer.audiences.iter().map(|it| it.as_str().into()).collect(),
-        algorithms: issuer.algorithms.iter().map(|it| algorithm(*it)).collect(),
+        algorithms: issuer.algorithms.clone(),
         clock_skew_ms: i64::try_from(issuer.clock_skew.as_millis()).unwrap_or(i64::MAX),
         types: if issuer.access_tokens_only { TypeRule::AccessTokenOnly } else { TypeRule::Any },
         subject: Subject::Claims {
@@ -47,20 +47,6 @@ fn issuer_plan(issuer: &JwtIssuer) -> IssuerPlan {
             mode_claim: claim(&issuer.mode_claim),
             is_known_only: issuer.known_consumers,
         },
-    }
-}
-
-fn algorithm(algorithm: TokenAlgorithm) -> Algorithm {
-    match algorithm {
-        TokenAlgorithm::Rs256 => Algorithm::Rs256,
-        TokenAlgorithm::Rs384 => Algorithm::Rs384,
-        TokenAlgorithm::Rs512 => Algorithm::Rs512,
-        TokenAlgorithm::Ps256 => Algorithm::Ps256,
-        TokenAlgorithm::Ps384 => Algorithm::Ps384,
-        TokenAlgorithm::Ps512 => Algorithm::Ps512,
-        TokenAlgorithm::Es256 => Algorithm::Es256,
-        TokenAlgorithm::Es384 => Algorithm::Es384,
-        TokenAlgorithm::EdDsa => Algorithm::EdDsa,
     }
 }
 
